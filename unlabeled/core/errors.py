@@ -1,0 +1,30 @@
+"""The one exception a user ever meets, and the words to say it in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend. The command line prints it as one line and exits with 2.
+
+    The message says what is wrong, where, and how to mend it.
+    """
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and left a resumable state behind. Exit code 1."""
+
+
+class Diverged(Exception):
+    """Training met a NaN or infinite loss; the last good checkpoint was kept. Exit code 1."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, or the list of all known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(known)}." if known else ""

@@ -1,0 +1,91 @@
+"""One progress bar for every long job: on stderr, silent under ``--quiet``, a line now and then without a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Silence every bar and every :func:`say` of this process."""
+    global _quiet
+    _quiet = quiet
+
+
+def say(message: str) -> None:
+    """Print a line about the work (not a result) to stderr."""
+    if not _quiet:
+        print(message, file=sys.stderr, flush=True)
+
+
+class Tick(Protocol):
+    def __call__(self, steps: int = 1, info: str = "") -> None: ...
+
+
+@contextmanager
+def progress(description: str, total: int, done: int = 0, unit: str = "") -> Iterator[Tick]:
+    """Show a bar over ``total`` steps; call the yielded function as they are done.
+
+    Args:
+        description: what is being done, e.g. ``"features"``.
+        total: how many steps there are in all.
+        done: how many were done before (a resumed job).
+        unit: what a step is, shown with the throughput (``"img"``).
+    """
+    if _quiet:
+        yield lambda steps=1, info="": None
+    elif sys.stderr.isatty():
+        with _bar(description, total, done, unit) as tick:
+            yield tick
+    else:
+        yield _lines(description, total, done, unit)
+
+
+@contextmanager
+def _bar(description: str, total: int, done: int, unit: str) -> Iterator[Tick]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[rate]}"),
+        rich_progress.TimeRemainingColumn(),
+        rich_progress.TextColumn("{task.fields[info]}"),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=False) as bar:
+        task = bar.add_task(description, total=total, completed=done, info="", rate="")
+        start, count = time.monotonic(), 0
+
+        def tick(steps: int = 1, info: str = "") -> None:
+            nonlocal count
+            count += steps
+            rate = count / max(time.monotonic() - start, 1e-9)
+            bar.update(task, advance=steps, info=info, rate=f"{rate:,.0f} {unit}/s" if unit else "")
+
+        yield tick
+
+
+def _lines(description: str, total: int, done: int, unit: str, every: float = 10.0) -> Tick:
+    start = last = time.monotonic()
+    first = count = done
+
+    def tick(steps: int = 1, info: str = "") -> None:
+        nonlocal last, count
+        count += steps
+        now = time.monotonic()
+        if now - last < every and count < total:
+            return
+        last = now
+        rate = (count - first) / max(now - start, 1e-9)
+        left = (total - count) / rate if rate > 0 else 0.0
+        speed = f"  {rate:,.0f} {unit}/s" if unit else ""
+        say(f"{description}  {count}/{total}{speed}  {left:.0f} s left  {info}".rstrip())
+
+    return tick

@@ -1,0 +1,182 @@
+"""The contract between a method and the one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled.core import rng
+from unlabeled.core.config import Config
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This rank's share of a global batch.
+
+    Attributes:
+        views: one ``(B, C, h, w)`` normalised float tensor per view, in the order of the view specs.
+        rows: ``(B,)`` int64, the images' row numbers in the data set.
+        labels: ``(B,)`` int64 for methods that declare ``needs_labels``, else ``None``.
+    """
+
+    views: list[Tensor]
+    rows: Tensor
+    labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands: all a method may base its randomness and schedules on."""
+
+    number: int
+    """Optimiser steps done so far."""
+    per_epoch: int
+    total: int
+    seed: int
+    batch_size: int
+    """Images in the global batch."""
+    first: int = 0
+    """Position of this rank's first image in the global batch."""
+
+    @property
+    def epoch(self) -> int:
+        return self.number // self.per_epoch
+
+    def generator(self, *keys: int | str) -> torch.Generator:
+        """A CPU generator fixed by (seed, step, ``keys``), the same on every rank.
+
+        Draw for the whole global batch and slice ``[first : first + B]``: then any number of ranks sees
+        the same numbers.
+        """
+        return rng.torch_generator(self.seed, self.number, *keys)
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a method may know of the data when it is built."""
+
+    num_images: int
+    channels: int
+    height: int
+    width: int
+    num_classes: int | None = None
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+
+
+class Images(Protocol):
+    """The images a preparing stage may read: rows of uint8 ``(B, C, H, W)``, never labels."""
+
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def gather(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor: ...
+
+
+class BatchSampler(Protocol):
+    """Which rows form the *global* batches of an epoch; a pure function of (seed, epoch)."""
+
+    def batches_per_epoch(self) -> int: ...
+
+    def epoch(self, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return ``(batches_per_epoch, batch_size)`` row numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share optimiser settings; ``adapt`` is LARS's trust ratio, ``lr_scale`` multiplies lr."""
+
+    parameters: Sequence[nn.Parameter]
+    weight_decay: bool = True
+    adapt: bool = True
+    lr_scale: float = 1.0
+
+
+class MethodConfig(Config):
+    """A method's own settings; subclasses add a ``name: Literal[...]`` and their fields."""
+
+    name: str
+
+
+@dataclass
+class Picture:
+    """A picture a method offers to look at: rows of images in [0, 1], ``(rows, columns, C, H, W)``."""
+
+    title: str
+    images: Tensor
+    row_names: Sequence[str] = field(default_factory=list)
+
+
+class Method(nn.Module):
+    """Owns the backbone and its heads; turns a batch of views into a loss.
+
+    A method knows nothing of Lightning, devices or files. Everything it must remember between steps
+    (queues, teachers, prototypes) is a parameter or a persistent buffer, so that a checkpoint is whole.
+
+    Args:
+        config: the method's settings.
+        backbone: a timm model with ``num_classes=0``; ``backbone(images)`` is ``(B, D)`` with
+            ``D = backbone.num_features``.
+        info: shape and size of the data.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    """Whether ``forward`` reads ``batch.labels`` (reference recipes only)."""
+    needs_prepare: ClassVar[bool] = False
+    """Whether ``prepare`` must run before the first step."""
+    accumulates: ClassVar[bool] = True
+    """Whether a batch may be split into accumulated parts without changing the loss."""
+
+    def __init__(self, config: Any, backbone: nn.Module, info: DataInfo) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.info = info
+
+    def prepare(self, images: Images, *, seed: int, batch_size: int, cache: Path, device: torch.device) -> None:
+        """Run a stage of the method's own before training (G-SimCLR's pseudo-labels); cached in ``cache``."""
+
+    def sampler(self, batch_size: int) -> BatchSampler | None:
+        """The method's own batches, or ``None`` for plain shuffling."""
+        return None
+
+    def before_step(self, step: Step) -> None:
+        """Called before the forward pass (renormalise prototypes, update a teacher)."""
+
+    def after_backward(self, step: Step) -> None:
+        """Called between backward and the optimiser (drop the gradients of frozen parts)."""
+
+    def after_step(self, step: Step) -> None:
+        """Called after the optimiser (EMA, queues)."""
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Weight decay on matrices and kernels only; none, and no LARS adaptation, on biases and norms."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return [
+            ParameterGroup([p for p in trained if p.ndim > 1]),
+            ParameterGroup([p for p in trained if p.ndim <= 1], weight_decay=False, adapt=False),
+        ]
+
+    def forward(self, batch: Batch, step: Step) -> Mapping[str, Tensor]:
+        """Return ``{"loss": scalar, …}``; further 0-d tensors are logged under their keys.
+
+        On several ranks, each rank returns the mean over *its own* images (DDP averages the gradients).
+        """
+        raise NotImplementedError
+
+    def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
+        """Look at the logged means of an epoch; return a sentence if the method sees itself failing."""
+        return None
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch, step: Step) -> list[Picture]:
+        """Pictures worth looking at every few epochs (MAE reconstructions)."""
+        return []
