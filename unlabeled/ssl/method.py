@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unlabeled.core import rng
 from unlabeled.core.config import Config
+from unlabeled.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,15 @@ class Batch:
     views: list[Tensor]
     rows: Tensor
     labels: Tensor | None = None
+
+    def expect_views(self, count: int, method: str) -> list[Tensor]:
+        """Return the views, or raise a :class:`UserError` when there are not exactly ``count``."""
+        if len(self.views) != count:
+            raise UserError(
+                f"the method '{method}' learns from {count} view{'s' * (count > 1)} of each image, the recipe's "
+                f"'views' make {len(self.views)}; set the counts in 'views' so that they add up to {count}."
+            )
+        return self.views
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,8 @@ class Method(nn.Module):
         info: shape and size of the data.
     """
 
+    Config: ClassVar[type[MethodConfig]]
+    """The class of the method's settings."""
     needs_labels: ClassVar[bool] = False
     """Whether ``forward`` reads ``batch.labels`` (reference recipes only)."""
     needs_prepare: ClassVar[bool] = False
@@ -140,6 +152,11 @@ class Method(nn.Module):
         self.config = config
         self.backbone = backbone
         self.info = info
+
+    @property
+    def embedding_dim(self) -> int:
+        """D, the size of the backbone's output."""
+        return int(cast(int, self.backbone.num_features))
 
     def prepare(self, images: Images, *, seed: int, batch_size: int, cache: Path, device: torch.device) -> None:
         """Run a stage of the method's own before training (G-SimCLR's pseudo-labels); cached in ``cache``."""
