@@ -1,0 +1,9 @@
+"""Backbones are plain timm models. Importing this package registers the small-image variants with timm."""
+
+from unlabeled.backbones.calibrate import calibrate_batchnorm
+from unlabeled.backbones.create import create
+from unlabeled.backbones.features import Backbone, layer_names
+from unlabeled.backbones.small import SMALL
+from unlabeled.backbones.storage import load, load_config, save
+
+__all__ = ["SMALL", "Backbone", "calibrate_batchnorm", "create", "layer_names", "load", "load_config", "save"]

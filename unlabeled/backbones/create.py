@@ -1,0 +1,88 @@
+"""The one door to a new backbone: a timm model without classifier, fitted to the data's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
+from unlabeled.core.errors import UserError, nearest
+
+
+def create(
+    name: str,
+    *,
+    in_chans: int,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int | None = None,
+    **model_args: Any,
+) -> nn.Module:
+    """Create a randomly initialised timm model that maps ``(B, in_chans, image_size, image_size)`` to ``(B, D)``.
+
+    Args:
+        name: any name of ``timm.list_models()``, or one of :data:`unlabeled.backbones.SMALL`.
+        in_chans: channels of the images.
+        image_size: side of the images in pixels; transformers build their position table for it.
+        mean: per-channel mean of the normalisation, kept in the model's configuration.
+        std: per-channel standard deviation, likewise.
+        seed: fixes the initial weights; the global random state is left as it was.
+        model_args: further arguments of the timm model (``patch_size=4``, ``stem_stride=2``).
+
+    Raises:
+        UserError: the name is unknown, an argument is not taken, or the images do not fit the model.
+    """
+    if not timm.is_model(name):
+        raise UserError(f"backbone.name: timm has no model '{name}'.{nearest(name, timm.list_models())}")
+    overlay = {"mean": tuple(mean), "std": tuple(std), "input_size": (in_chans, image_size, image_size)}
+    arguments = {"in_chans": in_chans, **model_args}
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        model = _build(name, {"img_size": image_size, **arguments}, arguments, overlay)
+    cfg: Any = model.pretrained_cfg
+    cfg["architecture"] = name
+    _try(model, name, in_chans, image_size)
+    return model
+
+
+def _build(name: str, sized: dict[str, Any], unsized: dict[str, Any], overlay: dict[str, Any]) -> nn.Module:
+    error: Exception | None = None
+    # convolutional networks refuse ``img_size``, transformers need it: no list of which is which exists
+    for arguments in (sized, unsized):
+        try:
+            model: nn.Module = timm.create_model(
+                name, pretrained=False, num_classes=0, pretrained_cfg_overlay=overlay, **arguments
+            )
+        except (TypeError, AssertionError, ValueError, RuntimeError) as problem:
+            error = error if error is not None and "img_size" not in str(error) else problem
+            continue
+        # whichever arguments the model took, with those it must be built again when loaded
+        model.unlabeled_args = {k: v for k, v in arguments.items() if k != "in_chans"}  # type: ignore[assignment]
+        return model
+    raise UserError(f"backbone.args: timm's '{name}' cannot be built with {sized}: {error}") from error
+
+
+@torch.no_grad()
+def _try(model: nn.Module, name: str, channels: int, size: int) -> None:
+    training = model.training
+    try:
+        output = model.eval()(torch.zeros(2, channels, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"backbone.name: '{name}' cannot take {channels}×{size}×{size} images ({reason}); "
+            "choose another data.size or backbone (a *_small network for small images)."
+        ) from error
+    finally:
+        model.train(training)
+    if output.ndim != 2:
+        raise UserError(
+            f"backbone.name: '{name}' gives embeddings of shape {tuple(output.shape)}, not (B, D); "
+            "set backbone.args.global_pool=avg or choose another."
+        )

@@ -1,0 +1,146 @@
+"""A loaded backbone: any layer, any pooling, any kind of image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.core.errors import UserError, nearest
+
+POOLS = ("avg", "max", "flat", "cls", "mean")
+
+
+def layer_names(model: nn.Module) -> list[str]:
+    """Names of the intermediate stages of a timm model, from input to output; empty where it has none."""
+    info = getattr(model, "feature_info", None)
+    entries = getattr(info, "info", info) or []
+    return [str(entry["module"]) for entry in entries]
+
+
+class Backbone(nn.Module):
+    """A frozen-ready feature extractor around a timm model.
+
+    Args:
+        model: a timm model with ``num_classes=0``.
+        layer: ``None`` for the model's own embedding, or a stage: its name (see :func:`layer_names`) or number
+            (negative counts from the end).
+        pool: how a map or token sequence becomes a vector: ``avg``, ``max``, ``flat`` (maps), ``cls``, ``mean``
+            (patch tokens); ``None`` is the model's own, and ``avg`` for a stage.
+
+    Raises:
+        UserError: the model has no such layer, or the pooling does not fit it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, layer: str | int | None = None, pool: str | None = None) -> None:
+        super().__init__()
+        if pool is not None and pool not in POOLS:
+            raise UserError(f"features.pool: unknown pooling '{pool}'.{nearest(pool, POOLS)}")
+        cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+        self.model = model
+        self.pool = pool
+        self.layer = self._number(layer)
+        self.in_chans, self.image_size = int(cfg["input_size"][0]), int(cfg["input_size"][1])
+        mean, std = (_per_channel(cfg[name], self.in_chans) for name in ("mean", "std"))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.num_features = self._width()
+
+    def _number(self, layer: str | int | None) -> int | None:
+        if layer is None:
+            return None
+        names = layer_names(self.model)
+        number = int(layer) if str(layer).lstrip("-").isdigit() else names.index(layer) if layer in names else None
+        if number is None or not -len(names) <= number < len(names):
+            raise UserError(f"features.layer: the backbone has no layer '{layer}'.{nearest(str(layer), names)}")
+        return number % len(names)
+
+    @torch.no_grad()
+    def _width(self) -> int:
+        training = self.training
+        device = next(self.parameters(), self.mean).device
+        width = self.eval()(torch.zeros(2, self.in_chans, self.image_size, self.image_size, device=device)).shape[1]
+        self.train(training)
+        return int(width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images ``(B, C, H, W)`` to embeddings ``(B, D)``."""
+        model: Any = self.model
+        if self.layer is not None:
+            output = model.forward_intermediates(images, indices=[self.layer], intermediates_only=True)[-1]
+            return self._pooled(output, self.pool or "avg")
+        if self.pool is None:
+            embedding: Tensor = model(images)
+            return embedding
+        return self._pooled(model.forward_features(images), self.pool)
+
+    def _pooled(self, output: Tensor, pool: str) -> Tensor:
+        if output.ndim == 3:
+            prefix = int(getattr(self.model, "num_prefix_tokens", 0))
+            if pool == "cls":
+                if prefix == 0:
+                    raise UserError("features.pool=cls: this backbone has no class token; use pool=mean.")
+                return output[:, 0]
+            output = output[:, prefix:].transpose(1, 2).unsqueeze(-1)
+        elif pool == "cls":
+            raise UserError("features.pool=cls: only transformers have a class token; use pool=avg.")
+        if pool == "flat":
+            return output.flatten(1)
+        return output.amax((2, 3)) if pool == "max" else output.mean((2, 3))
+
+    @torch.inference_mode()
+    def embed(self, images: Any, batch_size: int = 256) -> Tensor:
+        """Embed images of any kind, without gradients and in eval mode.
+
+        Args:
+            images: uint8 ``(B, C, H, W)`` / ``(B, H, W, C)`` or float in [0, 1] tensor or array, one image without
+                the batch dimension, a PIL image, or a list of PIL images.
+            batch_size: how many images are computed at once.
+
+        Returns:
+            ``(B, D)`` float32 on the CPU.
+        """
+        pixels = self._pixels(images)
+        training, device = self.training, self.mean.device
+        self.eval()
+        parts = []
+        for part in torch.split(pixels, batch_size):
+            x = part.to(device).float() / (255 if part.dtype == torch.uint8 else 1)
+            if x.shape[-2:] != (self.image_size, self.image_size):
+                x = F.interpolate(x, (self.image_size, self.image_size), mode="bilinear", antialias=True)
+            parts.append(self((x - self.mean) / self.std).float().cpu())
+        self.train(training)
+        return torch.cat(parts) if parts else torch.empty(0, self.num_features)
+
+    def _pixels(self, images: Any) -> Tensor:
+        if isinstance(images, Sequence) and not isinstance(images, str):
+            return torch.cat([self._pixels(image) for image in images])
+        if hasattr(images, "convert"):  # a PIL image
+            mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(self.in_chans, "RGB")
+            images = np.asarray(images.convert(mode))
+        pixels = torch.as_tensor(images)
+        if pixels.ndim == 2:
+            pixels = pixels.unsqueeze(-1)
+        if pixels.ndim == 3:
+            pixels = pixels.unsqueeze(0)
+        if pixels.ndim == 4 and pixels.shape[1] != self.in_chans and pixels.shape[3] == self.in_chans:
+            pixels = pixels.permute(0, 3, 1, 2)
+        if pixels.ndim != 4 or pixels.shape[1] != self.in_chans:
+            raise UserError(
+                f"embed: this backbone takes images of {self.in_chans} channels, not an array of shape "
+                f"{tuple(torch.as_tensor(images).shape)}."
+            )
+        if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+            raise UserError(f"embed: images must be uint8 or float in [0, 1], not {pixels.dtype}.")
+        return pixels
+
+
+def _per_channel(values: Sequence[float], channels: int) -> list[float]:
+    return list(values) if len(values) == channels else [float(np.mean(values))] * channels

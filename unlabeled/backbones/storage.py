@@ -1,0 +1,114 @@
+"""Backbones on disk: a folder that plain timm loads as ``local-dir:`` and that never executes anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
+from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.files import atomic_folder, atomic_write_json
+
+
+def save(model: nn.Module, folder: str | Path) -> None:
+    """Write ``config.json`` and ``model.safetensors``; the folder appears whole or not at all.
+
+    Args:
+        model: a backbone made by :func:`unlabeled.backbones.create` or :func:`load`.
+        folder: replaced if it exists.
+    """
+    cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
+    size = list(cfg["input_size"])
+    config = {
+        "architecture": cfg["architecture"],
+        "num_classes": 0,
+        "num_features": model.num_features,
+        "model_args": {"in_chans": size[0], **dict(getattr(model, "unlabeled_args", {}))},
+        "pretrained_cfg": {
+            "input_size": size,
+            "mean": list(cfg["mean"]),
+            "std": list(cfg["std"]),
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "num_classes": 0,
+            "first_conv": cfg.get("first_conv"),
+            "classifier": cfg.get("classifier"),
+            "custom_load": False,
+        },
+    }
+    with atomic_folder(folder) as new:
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, new / "model.safetensors", metadata={"format": "pt"})
+        atomic_write_json(new / "config.json", config)
+
+
+def load_config(folder: str | Path) -> dict[str, Any]:
+    """Read and check the ``config.json`` of a timm folder.
+
+    Raises:
+        UserError: the file is missing, is no JSON object, or names no architecture timm knows.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no config.json; a backbone is a folder with config.json and model.safetensors."
+        )
+    try:
+        config = json.loads(path.read_text())
+        name, cfg = config["architecture"], config.get("pretrained_cfg", {})
+        valid = isinstance(name, str) and isinstance(cfg, dict) and isinstance(config.get("model_args", {}), dict)
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no timm configuration ({error}); export the backbone again.") from error
+    if not valid:
+        raise UserError(f"{path} is no timm configuration; export the backbone again.")
+    if not timm.is_model(name):
+        raise UserError(f"{path}: timm has no model '{name}'.{nearest(name, timm.list_models())}")
+    return dict(config)
+
+
+def load(folder: str | Path) -> nn.Module:
+    """Load a backbone folder; only tensors and JSON are read.
+
+    Returns:
+        The timm model with ``num_classes=0``, in eval mode.
+
+    Raises:
+        UserError: a file is missing or broken, or the weights are not those of the architecture.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    weights_file = folder / "model.safetensors"
+    if not weights_file.is_file():
+        raise UserError(f"{folder} holds no model.safetensors; weights in other formats are not read from a run.")
+    arguments = dict(config.get("model_args", {}))
+    cfg = config.get("pretrained_cfg", {})
+    known = {"input_size", "mean", "std", "interpolation", "crop_pct", "first_conv", "classifier"}
+    overlay = {key: value for key, value in cfg.items() if key in known}
+    try:
+        weights = load_file(weights_file)
+        model: nn.Module = timm.create_model(
+            config["architecture"], pretrained=False, **{**arguments, "num_classes": 0}, pretrained_cfg_overlay=overlay
+        )
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights_file} is broken ({error}); export the backbone again.") from error
+    except (TypeError, RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{folder}: the weights do not fit '{config['architecture']}' ({reason}).") from error
+    classifier = str(cfg.get("classifier") or "head")
+    unexpected = [name for name in unexpected if not name.startswith(classifier)]
+    if missing or unexpected:
+        raise UserError(
+            f"{folder}: the weights do not fit '{config['architecture']}': "
+            f"{len(missing)} missing and {len(unexpected)} unknown tensors, e.g. '{(missing + unexpected)[0]}'."
+        )
+    loaded_cfg: Any = model.pretrained_cfg
+    loaded_cfg["architecture"] = config["architecture"]
+    model.unlabeled_args = {k: v for k, v in arguments.items() if k != "in_chans"}  # type: ignore[assignment]
+    return model.eval()

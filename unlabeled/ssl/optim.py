@@ -1,0 +1,122 @@
+"""Optimisers and learning rates: LARS as published, the rest from torch, the schedule a function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from unlabeled.core.config import Config
+from unlabeled.ssl.method import ParameterGroup
+
+
+class OptimizerConfig(Config):
+    """How the weights are updated."""
+
+    name: Literal["sgd", "lars", "adam", "adamw"] = "sgd"
+    lr: float = Field(0.1, gt=0, description="learning rate after warm-up; for the batch size of lr_batch")
+    lr_batch: int | None = Field(
+        None, ge=1, description="scale the learning rate by batch_size / lr_batch; default: take lr as it is"
+    )
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd and lars")
+    nesterov: bool = Field(False, description="sgd")
+    betas: Annotated[tuple[float, float], Field(strict=False)] = Field((0.9, 0.999), description="adam and adamw")
+    trust: float = Field(0.001, gt=0, description="lars: trust coefficient")
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up from zero, counted in steps")
+    milestones: Annotated[tuple[float, ...], Field(strict=False)] = Field(
+        (), description="schedule=step: fractions of training after which lr is multiplied by gamma"
+    )
+    gamma: float = Field(0.1, gt=0, le=1)
+    clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    accumulate: int = Field(1, ge=1, description="split each batch into this many parts")
+
+
+def learning_rate(config: OptimizerConfig, batch_size: int, step: int, steps_per_epoch: int, total: int) -> float:
+    """The learning rate of a step (0-based), before a group's own scale.
+
+    Warm-up rises linearly and reaches the full rate at its last step; the cosine falls from there to zero.
+    """
+    peak = config.lr * (batch_size / config.lr_batch if config.lr_batch else 1.0)
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), total)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if config.schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+    if config.schedule == "step":
+        return peak * config.gamma ** sum(step >= milestone * total for milestone in config.milestones)
+    return peak
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling (You 2017, arXiv:1708.03888), with SGD's momentum as in SimCLR.
+
+    Per tensor: ``u = g + λw``; groups with ``adapt`` scale ``u`` by ``trust·‖w‖/‖u‖`` (1 where a norm is 0);
+    ``v ← m·v + lr·u``; ``w ← w − v``. Biases and norm parameters belong into a group with ``adapt=False`` and
+    no weight decay: their small norms would freeze them. The trust ratio applies whatever the weight decay is.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 0.001,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": True}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Do one update."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [p for p in group["params"] if p.grad is not None]
+            if not weights:
+                continue
+            updates: list[Tensor] = [p.grad for p in weights]
+            if group["weight_decay"]:
+                updates = list(torch._foreach_add(updates, weights, alpha=group["weight_decay"]))
+            else:
+                updates = [update.clone() for update in updates]
+            if group["adapt"]:
+                weight_norms = torch.stack(torch._foreach_norm(weights))
+                update_norms = torch.stack(torch._foreach_norm(updates))
+                usable = (weight_norms > 0) & (update_norms > 0)
+                ratio = torch.where(usable, group["trust"] * weight_norms / update_norms, 1.0)
+                torch._foreach_mul_(updates, list(ratio.unbind()))
+            torch._foreach_mul_(updates, group["lr"])
+            velocities = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in weights]
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, updates)
+            torch._foreach_sub_(weights, velocities)
+        return loss
+
+
+def build_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
+    """Create the optimiser; each torch group remembers its ``lr_scale``."""
+    params = [
+        {
+            "params": list(group.parameters),
+            "weight_decay": config.weight_decay if group.weight_decay else 0.0,
+            "lr_scale": group.lr_scale,
+            **({"adapt": group.adapt} if config.name == "lars" else {}),
+        }
+        for group in groups
+        if len(group.parameters)
+    ]
+    if config.name == "lars":
+        return LARS(params, lr=config.lr, momentum=config.momentum, trust=config.trust)
+    if config.name == "sgd":
+        return torch.optim.SGD(params, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    algorithm = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return algorithm(params, lr=config.lr, betas=config.betas, fused=True)
