@@ -1,0 +1,64 @@
+"""The one file from which training goes on, read without ever executing what it holds."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write
+
+SCHEMA = 1
+
+
+@dataclass
+class Checkpoint:
+    """Weights, buffers, optimiser and position; randomness needs no state, it follows from the step."""
+
+    step: int
+    total: int
+    per_epoch: int
+    method: dict[str, Any]
+    optimizer: dict[str, Any]
+    window: dict[str, Any]
+    scaler: dict[str, Any]
+    schema: int = SCHEMA
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically: a crash leaves the previous checkpoint."""
+    content = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
+    atomic_write(path, lambda handle: torch.save(content, handle))
+
+
+def load_checkpoint(path: Path, total: int, per_epoch: int) -> Checkpoint:
+    """Read a checkpoint (tensors and plain values only).
+
+    Raises:
+        UserError: there is none, it is broken or of another version, or it belongs to another schedule.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist, so there is nothing to resume; start again with --overwrite.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = Checkpoint(**content)
+    except (RuntimeError, EOFError, OSError, TypeError, pickle.UnpicklingError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} is no whole checkpoint ({reason}); restore it from a copy or start again with --overwrite."
+        ) from error
+    if checkpoint.schema != SCHEMA:
+        raise UserError(
+            f"{path} was written by another version (schema {checkpoint.schema}, this one reads {SCHEMA}); "
+            "resume with that version or start again with --overwrite."
+        )
+    if (checkpoint.total, checkpoint.per_epoch) != (total, per_epoch):
+        raise UserError(
+            f"{path} belongs to a training of {checkpoint.total} steps, this one has {total}: the recipe or the data "
+            "changed; resume with the same ones or start again with --overwrite."
+        )
+    return checkpoint
