@@ -1,0 +1,122 @@
+"""What all probes share: scikit-learn's verbs over blockwise scores, on numpy and torch alike."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
+from torch import Tensor
+
+from unlabeled.probes.arrays import (
+    Features,
+    InputError,
+    Labels,
+    Rows,
+    as_features,
+    as_labels,
+    block_rows,
+    blocks,
+    device_of,
+    encode,
+    like,
+)
+from unlabeled.probes.features import FeatureBank
+
+
+class Probe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """A classifier on frozen features.
+
+    Subclasses set ``classes_`` in ``fit`` and say in :meth:`_scores` how much each class suits a block of rows.
+    Numpy in, numpy out; torch in, torch out on the same device (labels that are text always come as numpy).
+    """
+
+    classes_: Labels
+    n_features_in_: int
+    device: str | None
+
+    @abstractmethod
+    def _scores(self, block: Tensor) -> Tensor:
+        """(B, D) features to (B, C) scores, higher is better; rows of -inf never win."""
+
+    def _fit_inputs(self, X: Any, y: Any, *, reset: bool = True) -> tuple[Features, Labels, torch.device]:
+        """Check features and labels and remember (or compare) the number of features."""
+        if isinstance(X, FeatureBank) and y is None:
+            y = X.labels
+        features = self._inputs(X, reset=reset)
+        return features, as_labels(y, len(features)), device_of(features, self.device)
+
+    def _inputs(self, X: Any, *, reset: bool = False) -> Features:
+        features = as_features(X)
+        _check_feature_names(self, X, reset=reset)
+        if reset:
+            self.n_features_in_ = int(features.shape[1])
+        elif features.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"X has {features.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return features
+
+    def scores(self, X: Any) -> Tensor:
+        """Return (N, C) float32 scores, a column for each of ``classes_``, computed block by block."""
+        check_is_fitted(self)
+        features = self._inputs(X)
+        place = device_of(features, self.device)
+        # A block is bounded by its scores as well as by its features.
+        rows = block_rows(max(features.shape[1], len(self.classes_)))
+        with torch.inference_mode():
+            return torch.cat([self._scores(block).float() for _, block in blocks(features, place, rows=rows)])
+
+    def decision_function(self, X: Any) -> Any:
+        """Scores (N, C); for two classes (N,): the second class's score less the first's."""
+        scores = self.scores(X)
+        return like(scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores, X)
+
+    def predict(self, X: Any) -> Any:
+        """The best class of each row, (N,)."""
+        return self._decode(self.scores(X).argmax(1), X)
+
+    def _decode(self, best: Tensor, X: Any) -> Any:
+        if isinstance(X, Tensor) and self.classes_.dtype.kind in "iufb":
+            return torch.as_tensor(self.classes_, device=X.device)[best.to(X.device)]
+        return self.classes_[best.cpu().numpy()]
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Accuracy in [0, 1]. A label never seen in training counts as wrong."""
+        if isinstance(X, FeatureBank) and y is None:
+            y = X.labels
+        predicted = self.scores(X).argmax(1).cpu().numpy()
+        right = predicted == encode(as_labels(y, len(predicted)), self.classes_)
+        return float(np.average(right, weights=sample_weight))
+
+
+class SoftmaxProbe(Probe):
+    """A probe whose scores are logits."""
+
+    def predict_proba(self, X: Any) -> Any:
+        """Softmax of the scores, (N, C)."""
+        return like(self.scores(X).softmax(1), X)
+
+
+def at_least_two(classes: Labels, name: str) -> None:
+    """Refuse labels of a single class.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
+    if len(classes) < 2:
+        only = "" if not len(classes) else f" (only {classes[0]!r})"
+        raise InputError(f"{name} needs labels of at least two classes, not {len(classes)} class{only}.")
+
+
+def class_codes(labels: Labels) -> tuple[Labels, Rows]:
+    """Sorted classes and the position of each label among them."""
+    try:
+        classes, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise InputError(f"labels must be of one type, e.g. all text or all integers ({error}).") from error
+    return classes, codes.astype(np.int64)

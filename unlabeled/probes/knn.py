@@ -1,0 +1,210 @@
+"""k nearest neighbours: every (k, temperature) from one search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from unlabeled.core.errors import nearest
+from unlabeled.core.rng import numpy_generator
+from unlabeled.probes.arrays import Features, InputError, as_labels, device_of, encode, like
+from unlabeled.probes.base import Probe, class_codes
+from unlabeled.probes.search import Metric, Neighbours, search
+
+VOTES = 1 << 22  # votes (rows x classes) held at once: 16 MB
+
+
+@dataclass(frozen=True)
+class KNNChoice:
+    """One (k, temperature) and its leave-one-out accuracy on the bank."""
+
+    k: int
+    temperature: float
+    accuracy: float
+
+
+class KNNProbe(Probe):
+    """Weighted k-nearest-neighbour vote (Wu et al. 2018, Sec. 3.4): class c gets Σ exp(s_i / τ) over neighbours of c.
+
+    Given several ``k`` or temperatures, ``fit`` chooses by leave-one-out accuracy on the bank, from one search.
+
+    Args:
+        k: neighbours, or several to choose from; more than there are means all.
+        temperature: τ, or several to choose from. For euclidean distances s_i is minus the squared distance.
+        weights: ``"softmax"`` as above, or ``"uniform"`` for a majority vote (scikit-learn's default).
+        metric: ``"cosine"`` or ``"euclidean"``.
+        max_rows: at most so many bank rows are left out in turn when choosing (drawn by ``seed``).
+        seed: of that draw.
+        device: where to compute; default: where the features lie.
+
+    Attributes:
+        k_, temperature_: what was chosen.
+        choices_: every combination's leave-one-out accuracy (empty where there was nothing to choose).
+
+    >>> KNNProbe(k=1).fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).predict([[0.1, 2.0]])
+    array(['up'], dtype='<U5')
+    """
+
+    k_: int
+    temperature_: float
+    choices_: tuple[KNNChoice, ...]
+    bank_: Features
+    codes_: Tensor
+
+    def __init__(
+        self,
+        k: int | Sequence[int] = 20,
+        temperature: float | Sequence[float] = 0.07,
+        weights: Literal["softmax", "uniform"] = "softmax",
+        metric: Metric = "cosine",
+        max_rows: int = 10_000,
+        seed: int = 0,
+        device: str | None = None,
+    ) -> None:
+        self.k = k
+        self.temperature = temperature
+        self.weights = weights
+        self.metric = metric
+        self.max_rows = max_rows
+        self.seed = seed
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> KNNProbe:
+        """Keep the bank (a reference, no copy) and choose k and the temperature where several are given.
+
+        Raises:
+            InputError: features or labels that cannot be used, k < 1, temperature <= 0.
+        """
+        ks, temperatures = self._grid()
+        features, labels, place = self._fit_inputs(X, y)
+        self.classes_, codes = class_codes(labels)
+        self.bank_, self.codes_ = features, torch.from_numpy(codes).to(place)
+        self.choices_ = ()
+        self.k_, self.temperature_ = ks[0], temperatures[0]
+        if len(ks) * len(temperatures) > 1 and len(features) > 1:
+            accuracy = self.leave_one_out(ks, temperatures)
+            self.choices_ = tuple(
+                KNNChoice(k, t, float(accuracy[i, j])) for i, k in enumerate(ks) for j, t in enumerate(temperatures)
+            )
+            best = max(self.choices_, key=lambda choice: choice.accuracy)
+            self.k_, self.temperature_ = best.k, best.temperature
+        return self
+
+    def neighbours(self, X: Any, k: int | None = None) -> Neighbours:
+        """The ``k`` nearest bank rows of each row, best first."""
+        check_is_fitted(self)
+        features = self._inputs(X)
+        k = min(k or self.k_, len(self.bank_))
+        return search(self.bank_, features, k, metric=self.metric, device=self._place(features))
+
+    def _place(self, X: Features) -> torch.device:
+        return device_of(X if isinstance(X, Tensor) else self.bank_, self.device)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Share of the vote of each class, (N, C)."""
+        return like(self.scores(X), X)
+
+    def scores(self, X: Any) -> Tensor:
+        """Share of the vote of each class, (N, C) float32."""
+        found = self.neighbours(X)
+        parts = []
+        for near in _row_parts(found, len(self.classes_)):
+            votes = torch.zeros(len(near.index), len(self.classes_), device=near.index.device)
+            codes = self.codes_.to(near.index.device)[near.index]
+            votes.scatter_add_(1, codes, self._weights(near.similarity, self.temperature_))
+            parts.append(votes / votes.sum(1, keepdim=True))
+        return torch.cat(parts)
+
+    def _scores(self, block: Tensor) -> Tensor:
+        return self.scores(block)
+
+    def sweep(self, X: Any, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:
+        """Predicted class positions (K, T, N) for every pair of ``ks`` and ``temperatures``, from one search."""
+        check_is_fitted(self)
+        return self._vote_all(self.neighbours(X, max(ks)), ks, temperatures)
+
+    def sweep_scores(self, X: Any, y: Any, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:
+        """Accuracies (K, T) for every pair of ``ks`` and ``temperatures``."""
+        predicted = self.sweep(X, ks, temperatures)
+        wanted = torch.from_numpy(encode(as_labels(y, predicted.shape[2]), self.classes_)).to(predicted.device)
+        return (predicted == wanted).float().mean(2)
+
+    def leave_one_out(self, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:
+        """Accuracies (K, T) on the bank itself, each row judged by the others."""
+        n = len(self.bank_)
+        rows = np.arange(n)
+        if n > self.max_rows:
+            rows = np.sort(numpy_generator(self.seed, "knn leave-one-out").permutation(n)[: self.max_rows])
+        place = self._place(self.bank_)
+        at = torch.from_numpy(rows)
+        queries = self.bank_ if len(rows) == n else self.bank_[at if isinstance(self.bank_, Tensor) else rows]
+        k = min(max(ks), n - 1)
+        found = search(self.bank_, queries, k, metric=self.metric, device=place, exclude_rows=rows)
+        return (
+            (self._vote_all(found, ks, temperatures) == self.codes_[at.to(self.codes_.device)].to(place))
+            .float()
+            .mean(2)
+        )
+
+    def _vote_all(self, found: Neighbours, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:
+        """Votes grow with k: neighbours are added segment by segment, an argmax after each."""
+        m, most = found.index.shape
+        order = sorted(range(len(ks)), key=lambda i: ks[i])
+        result = torch.empty(len(ks), len(temperatures), m, dtype=torch.int64, device=found.index.device)
+        start = 0
+        for near in _row_parts(found, len(self.classes_)):
+            part = slice(start, start + len(near.index))
+            start = part.stop
+            codes = self.codes_.to(near.index.device)[near.index]
+            for t, temperature in enumerate(temperatures):
+                weight = self._weights(near.similarity, temperature)
+                votes = torch.zeros(len(codes), len(self.classes_), device=codes.device)
+                taken = 0
+                for i in order:
+                    k = min(ks[i], most)
+                    votes.scatter_add_(1, codes[:, taken:k], weight[:, taken:k])
+                    taken = k
+                    result[i, t, part] = votes.argmax(1)
+        return result
+
+    def _weights(self, similarity: Tensor, temperature: float) -> Tensor:
+        if self.weights == "uniform":
+            return torch.ones_like(similarity)
+        # Relative to the best neighbour: the vote is the same and a small temperature cannot overflow.
+        return ((similarity - similarity[:, :1]) / temperature).exp_()
+
+    def _grid(self) -> tuple[list[int], list[float]]:
+        ks = [int(k) for k in np.atleast_1d(np.asarray(self.k))]
+        temperatures = [float(t) for t in np.atleast_1d(np.asarray(self.temperature))]
+        if not ks or min(ks) < 1:
+            raise InputError(f"KNNProbe: k must be at least 1, not {self.k!r}.")
+        if not temperatures or min(temperatures) <= 0:
+            raise InputError(f"KNNProbe: temperature must be above 0, not {self.temperature!r}.")
+        for name, allowed in (("weights", ("softmax", "uniform")), ("metric", ("cosine", "euclidean"))):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise InputError(f"KNNProbe: {name} cannot be {value!r}.{nearest(str(value), allowed)}")
+        return ks, temperatures
+
+
+def _row_parts(found: Neighbours, classes: int) -> list[Neighbours]:
+    rows = max(1, VOTES // classes)
+    parts = zip(found.similarity.split(rows), found.index.split(rows), strict=True)
+    return [Neighbours(similarity, index) for similarity, index in parts]
+
+
+def knn_reading(features: Any, labels: Any, *, k: int = 20, temperature: float = 0.07, seed: int = 0) -> float:
+    """Leave-one-out accuracy of the weighted vote on the features themselves: a quick reading during training.
+
+    At most 10,000 rows are judged, by all others.
+    """
+    probe = KNNProbe(k=k, temperature=temperature, seed=seed).fit(features, labels)
+    if len(probe.bank_) < 2:
+        raise InputError("a leave-one-out reading needs at least two rows.")
+    return float(probe.leave_one_out([k], [temperature])[0, 0])

@@ -1,0 +1,227 @@
+"""Measures of a feature space: pure functions of features, mostly without labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlabeled.probes.arrays import InputError, as_features, as_labels, block_rows, blocks, device_of
+from unlabeled.probes.base import class_codes
+from unlabeled.probes.search import search
+from unlabeled.probes.statistics import Statistics
+
+
+def _read(X: Any, dtype: torch.dtype = torch.float32, name: str = "features") -> Tensor:
+    """All of ``X`` as one checked tensor (these measures are read off a few thousand rows)."""
+    features = as_features(X, name)
+    return torch.cat([block for _, block in blocks(features, device_of(features, None), dtype)])
+
+
+def _spectrum(X: Any, *, centre: bool) -> Tensor:
+    """Singular values (min(N, D),) in float64, from the smaller Gram matrix."""
+    features = _read(X, torch.float64)
+    if centre:
+        features = features - features.mean(0)
+    if len(features) > 4 * features.shape[1]:  # a QR factor has the same singular values and only D rows
+        features = torch.linalg.qr(features, mode="r").R
+    return torch.linalg.svdvals(features)
+
+
+def _entropy_rank(weights: Tensor, eps: float) -> float:
+    p = weights / weights.sum().clamp_min(1e-300) + eps
+    return float(torch.exp(-(p * p.log()).sum()))
+
+
+def rankme(X: Any, eps: float = 1e-7) -> float:
+    """Smooth rank of the features: exp(-Σ p_k log p_k), p_k = σ_k / ‖σ‖₁ + ε (Garrido et al. 2023, Eq. 1).
+
+    1 means that all features lie on one line (collapse), min(N, D) that all directions are used alike.
+
+    >>> round(rankme(torch.eye(8)), 3)
+    8.0
+    """
+    return _entropy_rank(_spectrum(X, centre=False), eps)
+
+
+def effective_rank(X: Any) -> float:
+    """exp of the entropy of the covariance's normalised eigenvalues (Roy & Vetterli 2007, of the centred features).
+
+    >>> round(effective_rank([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 3)
+    2.0
+    """
+    values = _spectrum(X, centre=True).square()
+    return _entropy_rank(values[values > 0], 0.0) if bool((values > 0).any()) else 1.0
+
+
+def lidar(X: Any, delta: float = 1e-4, eps: float = 1e-7) -> float:
+    """LiDAR: RankMe's entropy on the eigenvalues of linear discriminants (Thilak et al. 2023, Eqs. 1-5).
+
+    Each image is a class and its views are the samples: with Σ_b the covariance of the image means and Σ_w that of the
+    views around them, the eigenvalues of Σ_w^{-1/2} Σ_b Σ_w^{-1/2}.
+
+    Args:
+        X: (N, V, D) features of V >= 2 views of each of N images.
+        delta: added to the diagonal of Σ_w.
+
+    >>> views = torch.eye(4).unsqueeze(1).repeat(1, 3, 1)
+    >>> round(lidar(views), 2)  # four image means span three directions
+    3.0
+    """
+    views = X.detach() if isinstance(X, Tensor) else torch.as_tensor(X)
+    if views.ndim != 3 or views.shape[1] < 2 or views.shape[0] < 2:
+        raise InputError(f"lidar needs features (N, V, D) of N, V >= 2, not shape {tuple(views.shape)}.")
+    views = _read(views.flatten(0, 1), torch.float64).view(views.shape)
+    means = views.mean(1)
+    between = torch.cov(means.T).view(views.shape[2], views.shape[2])
+    around = (views - means.unsqueeze(1)).flatten(0, 1)
+    within = around.T @ around / (len(views) * (views.shape[1] - 1))
+    values, vectors = torch.linalg.eigh(
+        within + delta * torch.eye(len(within), dtype=within.dtype, device=within.device)
+    )
+    whiten = vectors * values.rsqrt()
+    spectrum = torch.linalg.eigvalsh(whiten.T @ between @ whiten).clamp_min(0)
+    return _entropy_rank(spectrum, eps)
+
+
+def embedding_std(X: Any) -> float:
+    """Mean over dimensions of the standard deviation of l2-normalised features, times √D (SimSiam, Chen & He 2021).
+
+    About 1 for features spread over the sphere, 0 for a collapse to one point.
+
+    >>> embedding_std([[1.0, 0.0], [1.0, 0.0]])
+    0.0
+    """
+    features = F.normalize(_read(X), dim=1)
+    return float(features.std(0, correction=0).mean() * features.shape[1] ** 0.5)
+
+
+def alignment(X: Any, Y: Any, alpha: float = 2.0) -> float:
+    """Mean ‖x - y‖^α over positive pairs of l2-normalised rows (Wang & Isola 2020, Sec. 4.1); 0 is perfect.
+
+    >>> alignment([[1.0, 0.0]], [[0.0, 3.0]])
+    2.0
+    """
+    first, second = F.normalize(_read(X), dim=1), F.normalize(_read(Y), dim=1)
+    if first.shape != second.shape:
+        raise InputError(f"alignment needs pairs: shapes {tuple(first.shape)} and {tuple(second.shape)} differ.")
+    return round(float((first - second).square().sum(1).pow(alpha / 2).mean()), 6)
+
+
+def uniformity(X: Any, t: float = 2.0) -> float:
+    """log mean exp(-t ‖x - y‖²) over all pairs of different l2-normalised rows (Wang & Isola 2020, Sec. 4.1).
+
+    0 for a collapse, about -2t for features spread evenly over a sphere of many dimensions.
+
+    >>> round(uniformity([[1.0, 0.0], [-1.0, 0.0]]), 4)
+    -8.0
+    """
+    features = F.normalize(_read(X), dim=1)
+    n = len(features)
+    if n < 2:
+        raise InputError("uniformity needs at least two rows.")
+    total = torch.zeros((), dtype=torch.float64, device=features.device)
+    for start in range(0, n, block_rows(n)):
+        part = features[start : start + block_rows(n)]
+        total += (t * (2 * part @ features.T - 2).clamp_(max=0)).exp_().sum(dtype=torch.float64)
+    diagonal = (t * (2 * features.square().sum(1) - 2).clamp(max=0)).exp().sum(dtype=torch.float64)
+    return float(((total - diagonal) / (n * (n - 1))).clamp_min(1e-300).log())
+
+
+def tolerance(X: Any, y: Any) -> float:
+    """Mean cosine of pairs of different rows of one class (Wang & Liu 2021, Eq. 8); 1 means classes are points.
+
+    From class sums: Σ_{i≠j in c} x_iᵀx_j = ‖Σ_{i in c} x_i‖² - n_c, in one sweep.
+
+    >>> tolerance([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], [0, 0, 1])
+    1.0
+    """
+    features = F.normalize(_read(X, torch.float64), dim=1)
+    classes, codes = class_codes(as_labels(y, len(features)))
+    at = torch.from_numpy(codes).to(features.device)
+    sums = features.new_zeros(len(classes), features.shape[1]).index_add_(0, at, features)
+    own = features.new_zeros(len(classes)).index_add_(0, at, features.square().sum(1))
+    count = torch.bincount(at, minlength=len(classes)).double()
+    pairs = (count * (count - 1)).sum()
+    if not pairs:
+        raise InputError("tolerance needs a class with at least two rows.")
+    return float((sums.square().sum(1) - own).sum() / pairs)
+
+
+def linear_cka(X: Any, Y: Any) -> float:
+    """‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) of centred features of the same rows (Kornblith et al. 2019, Eq. 4), in [0, 1].
+
+    Unchanged by rotations and scalings of either space; their dimensions may differ.
+
+    >>> round(linear_cka([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[0.0, 2.0], [-2.0, 0.0], [-2.0, 2.0]]), 6)
+    1.0
+    """
+    first, second = _read(X, torch.float64), _read(Y, torch.float64)
+    if len(first) != len(second):
+        raise InputError(f"linear_cka compares the same rows: {len(first)} and {len(second)} differ.")
+    first, second = first - first.mean(0), (second - second.mean(0)).to(first.device)
+    if len(first) < min(first.shape[1], second.shape[1]):  # the N x N form is the smaller one
+        left, right = first @ first.T, second @ second.T
+        cross = (left * right).sum()
+    else:
+        left, right = first.T @ first, second.T @ second
+        cross = (first.T @ second).square().sum()
+    scale = left.norm() * right.norm()
+    return float(cross / scale) if scale > 0 else 0.0
+
+
+def neighbourhood_overlap(X: Any, Y: Any, k: int = 10) -> float:
+    """Mean share of the k nearest (cosine) neighbours of a row that both spaces agree on, in [0, 1].
+
+    >>> neighbourhood_overlap(torch.eye(4), torch.eye(4), k=3)
+    1.0
+    """
+    first, second = as_features(X), as_features(Y)
+    n = len(first)
+    if n != len(second) or n < 2:
+        raise InputError(f"neighbourhood_overlap compares the same two or more rows, not {n} and {len(second)}.")
+    k = min(k, n - 1)
+    rows = torch.arange(n).numpy()
+    left, right = (
+        search(space, space, k, device=device_of(space, None), exclude_rows=rows).index.cpu()
+        for space in (first, second)
+    )
+    both = torch.cat([left, right], dim=1).sort(1).values  # an index in both lists stands next to itself
+    return float((both[:, 1:] == both[:, :-1]).sum() / (n * k))
+
+
+def neural_collapse(X: Any, y: Any) -> dict[str, float]:
+    """Neural-collapse statistics of labelled features (Papyan, Han & Donoho 2020, Fig. 2-7).
+
+    Returns:
+        ``nc1``: tr(Σ_W Σ_B⁺)/C, variability within classes relative to that between; 0 is full collapse.
+        ``nc2_norms``: coefficient of variation of the lengths of the centred class means; 0: all alike.
+        ``nc2_angles``: mean over pairs of |cos(μ_c, μ_d) + 1/(C-1)|; 0: a simplex.
+        ``nc4``: share of rows whose class's mean is the nearest one.
+
+    >>> neural_collapse([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]], [0, 0, 1, 1])["nc1"]
+    0.0
+    """
+    features = _read(X, torch.float64)
+    labels = as_labels(y, len(features))
+    statistics = Statistics(features.shape[1], device=features.device)
+    statistics.add(features, labels)
+    count, classes = len(statistics.classes), class_codes(labels)[1]
+    if count < 2:
+        raise InputError("neural_collapse needs at least two classes.")
+    means = statistics.means
+    centred = means - means.mean(0)
+    between = centred.T @ centred / count
+    within = statistics.within() / len(features)
+    lengths = centred.norm(dim=1)
+    directions = F.normalize(centred, dim=1)
+    cosines = (directions @ directions.T)[~torch.eye(count, dtype=torch.bool, device=means.device)]
+    nearest = torch.cdist(features, means).argmin(1).cpu()
+    return {
+        "nc1": abs(float((within * torch.linalg.pinv(between, hermitian=True)).sum() / count)),
+        "nc2_norms": float(lengths.std(correction=0) / lengths.mean()),
+        "nc2_angles": float((cosines + 1 / (count - 1)).abs().mean()),
+        "nc4": float((nearest == torch.from_numpy(classes)).double().mean()),
+    }

@@ -1,0 +1,180 @@
+"""The file behind a feature bank: written batch by batch, resumable, shared by ranks, never half believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as torch_dist
+from torch import Tensor
+
+from unlabeled.core import dist
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write_json, explained, locked
+from unlabeled.core.progress import progress
+
+Rows = npt.NDArray[np.int64]
+SYNC_ROWS = 8192  # rows between two points from which an interrupted extraction can go on
+
+
+class Store:
+    """(N, D) features in ``folder/key/features.bin``, with a journal of the batches that are surely on disk.
+
+    Rows are written through ``pwrite`` and not through a memory map: a full disk is then an error and no SIGBUS,
+    and the pages written do not count as this process's memory.
+    """
+
+    def __init__(self, folder: Path | None, key: str, n: int, dtype: type[np.floating[Any]], batch: int) -> None:
+        self.folder, self.key, self.n, self.dtype, self.batch = folder, key, n, np.dtype(dtype), batch
+
+    def fill(
+        self, gather: Callable[[Rows], Tensor], embed: Callable[[Tensor], Tensor], device: torch.device
+    ) -> npt.NDArray[Any]:
+        """Return the finished features, computing what is missing: ``embed(gather(rows))`` is (B, D) float32."""
+        with self._home() as home:
+            found = self._finished(home)
+            if found is None:
+                found = self._extract(home, gather, embed, device)
+            dist_barrier()
+        return found
+
+    @contextmanager
+    def _home(self) -> Iterator[Path]:
+        if self.folder is not None:
+            home = self.folder / self.key
+            if dist.rank():
+                dist_barrier()  # rank 0 holds the lock for all
+                yield home
+            else:
+                with locked(self.folder / f"{self.key}.lock"):
+                    dist_barrier()
+                    yield home
+            return
+        names: list[str | None] = [None]
+        if not dist.rank():
+            names[0] = tempfile.mkdtemp(prefix="unlabeled-features-")
+        if dist.active():
+            torch_dist.broadcast_object_list(names)
+        home = Path(str(names[0]))
+        try:
+            yield home
+        finally:
+            if not dist.rank():  # the memory map outlives the name of its file
+                shutil.rmtree(home, ignore_errors=True)
+
+    def _finished(self, home: Path) -> npt.NDArray[Any] | None:
+        try:
+            manifest = json.loads((home / "manifest.json").read_text())
+            size = (home / "features.bin").stat().st_size
+        except (OSError, ValueError):
+            return None
+        whole = manifest.get("complete") and size == self.n * manifest["dim"] * self.dtype.itemsize
+        return self._map(home, manifest["dim"]) if whole else None
+
+    def _map(self, home: Path, dim: int) -> npt.NDArray[Any]:
+        return np.memmap(home / "features.bin", self.dtype, "r", shape=(self.n, dim))
+
+    def _extract(
+        self, home: Path, gather: Callable[[Rows], Tensor], embed: Callable[[Tensor], Tensor], device: torch.device
+    ) -> npt.NDArray[Any]:
+        def load(block: int) -> Tensor:
+            rows = np.arange(block * batch, min((block + 1) * batch, self.n))
+            pixels = gather(rows)
+            if device.type == "cuda":
+                return pixels.pin_memory().to(device, non_blocking=True)
+            return pixels.to(device)
+
+        # A resumed extraction goes on in the batches it began with: the journal counts them.
+        batch = self._opened(home)
+        count = -(-self.n // batch)
+        with explained(home / "features.bin"):
+            data = os.open(home / "features.bin", os.O_RDWR)
+            journal = os.open(home / "journal.bin", os.O_RDWR)
+        try:
+            done = np.frombuffer(os.pread(journal, count, 0).ljust(count, b"\0"), np.uint8)
+            mine = [b for b in range(dist.rank(), count, dist.world_size()) if not done[b]]
+            dim, waiting, late = 0, list[int](), list[tuple[int, Tensor]]()
+            with (
+                ThreadPoolExecutor(1) as reader,
+                progress("features", self.n, done=min(int(done.sum()) * batch, self.n), unit="img") as tick,
+            ):
+                coming = reader.submit(load, mine[0]) if mine else None
+                for position in range(len(mine) + 1):
+                    # A batch is fetched back only after the next one was launched, so that a GPU never waits.
+                    if coming is not None:
+                        late.append((mine[position], embed(coming.result())))
+                        following = position + 1 < len(mine)
+                        coming = reader.submit(load, mine[position + 1]) if following else None
+                    if len(late) == 2 or (late and position == len(mine)):
+                        block, out = late.pop(0)
+                        values = self._checked(out, block * batch)
+                        dim = values.shape[1]
+                        with explained(home / "features.bin"):
+                            _write(data, values, block * batch * dim * self.dtype.itemsize)
+                            waiting.append(block)
+                            if len(waiting) * batch >= SYNC_ROWS or block == mine[-1]:
+                                _commit(data, journal, waiting)
+                                waiting.clear()
+                        tick(len(values) * dist.world_size())
+        finally:
+            os.close(data)
+            os.close(journal)
+        dist_barrier()
+        dim = dim or (home / "features.bin").stat().st_size // (self.n * self.dtype.itemsize)
+        if not dist.rank():
+            atomic_write_json(home / "manifest.json", {"batch": batch, "dim": dim, "complete": True})
+            (home / "journal.bin").unlink()
+        return self._map(home, dim)
+
+    def _opened(self, home: Path) -> int:
+        """Make or reopen the files (rank 0) and return the batch size they are written in."""
+        if not dist.rank():
+            with explained(home):
+                home.mkdir(parents=True, exist_ok=True)
+                if not all((home / name).exists() for name in ("manifest.json", "features.bin", "journal.bin")):
+                    for name in ("features.bin", "journal.bin"):
+                        (home / name).write_bytes(b"")
+                    atomic_write_json(home / "manifest.json", {"batch": self.batch, "complete": False})
+        dist_barrier()
+        return int(json.loads((home / "manifest.json").read_text())["batch"])
+
+    def _checked(self, out: Tensor, first: int) -> npt.NDArray[Any]:
+        stored = torch.float16 if self.dtype == np.float16 else torch.float32
+        values: npt.NDArray[Any] = out.to(stored).cpu().numpy()
+        if not np.isfinite(values).all():
+            last = first + len(values) - 1
+            if self.dtype == np.float16 and torch.isfinite(out).all():
+                raise UserError(f"features of images {first}-{last} exceed float16; use dtype='float32'.")
+            raise UserError(f"features of images {first}-{last} are NaN or infinite: the model has diverged.")
+        return values
+
+
+def _write(descriptor: int, values: npt.NDArray[Any], offset: int) -> None:
+    view = np.ascontiguousarray(values).data.cast("B")
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _commit(data: int, journal: int, blocks: list[int]) -> None:
+    """Mark blocks as done, after and only after their rows have reached the disk."""
+    os.fsync(data)
+    for block in blocks:
+        os.pwrite(journal, b"\1", block)
+    os.fsync(journal)
+
+
+def dist_barrier() -> None:
+    """Wait for all ranks."""
+    if dist.active():
+        torch_dist.barrier()
