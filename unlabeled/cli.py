@@ -1,0 +1,166 @@
+"""The command line: thin, no logic of its own. Everything heavy is imported by the verb that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from unlabeled.core.errors import Diverged, Interrupted, UserError
+from unlabeled.core.progress import set_quiet
+
+app = typer.Typer(
+    name="unlabeled",
+    help="A representation's whole life without labels: pretrain it, probe it, make it forget, prove it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no log; results only", callback=set_quiet)]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. epochs=20 data=cifar10")]
+"""Settings of the recipe to change."""
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="versions of what matters, then exit")] = False,
+) -> None:
+    if version:
+        from unlabeled.recipes.doctor import versions
+
+        typer.echo(versions())
+        raise typer.Exit
+
+
+recipes_app = typer.Typer(help="List the built-in recipes, or show one.", invoke_without_command=True)
+app.add_typer(recipes_app, name="recipes")
+
+
+@recipes_app.callback()
+def _recipes(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from unlabeled.recipes.load import builtin_recipes, summary
+
+        known = builtin_recipes()
+        width = max(map(len, known))
+        for name, path in known.items():
+            typer.echo(f"{name:{width}}  {summary(path)}")
+
+
+@recipes_app.command("show")
+def recipes_show(name: str, overrides: Overrides = None) -> None:
+    """Print a recipe with every default filled in."""
+    from unlabeled.recipes.resolve import load_recipe, recipe_yaml
+
+    typer.echo(recipe_yaml(load_recipe(name, overrides or ())), nl=False)
+
+
+@app.command("data")
+def data_command() -> None:
+    """List the data sets that can be opened, and which are on this machine."""
+    from unlabeled.data import list_data
+
+    for entry in list_data():
+        found = f"found: {entry.found}" if entry.found else "not here; downloaded when asked for"
+        typer.echo(f"{entry.name:18} {entry.description}  [{found}]")
+
+
+@app.command("pretrain")
+def pretrain_command(
+    recipe: Annotated[str, typer.Argument(help="a built-in name, a YAML file, or a run folder")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="the run folder; default: runs/…")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check, build, make one step, train nothing")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a backbone from images without labels."""
+    from unlabeled.recipes.present import show_dry_run, show_run
+    from unlabeled.recipes.pretrain import default_folder, pretrain
+    from unlabeled.recipes.pretrain import dry_run as try_out
+    from unlabeled.recipes.resolve import load_recipe
+    from unlabeled.recipes.run import Run
+
+    resolved = load_recipe(recipe, overrides or ())
+    if dry_run:
+        typer.echo(show_dry_run(try_out(resolved)))
+        return
+    if out is None:
+        out = Path(recipe) if Run(recipe).exists() else default_folder(resolved)
+    typer.echo(show_run(pretrain(resolved, out, resume=resume, overwrite=overwrite)))
+
+
+@app.command("probe")
+def probe_command(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="run folders, local-dir:PATH, timm:NAME, pixels")
+    ],
+    data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
+    probes: Annotated[str, typer.Option(help="comma-separated")] = "linear,knn,nmc",
+    layer: Annotated[str | None, typer.Option(help="an inner stage of the backbone, by name or number")] = None,
+    pool: Annotated[str | None, typer.Option(help="avg, max, flat, cls, mean")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate-batchnorm", help="BatchNorm statistics from the data")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write all figures here")] = None,
+    seed: int = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what a frozen backbone knows: linear, kNN and nearest-mean accuracy on held-out images."""
+    from unlabeled.recipes.evaluate import probe_all
+    from unlabeled.recipes.present import show_probes
+
+    reports = probe_all(
+        models,
+        data=data,
+        data_dir=data_dir,
+        probes=probes.split(","),
+        layer=layer,
+        pool=pool,
+        calibrate=calibrate,
+        seed=seed,
+        json_file=json_file,
+    )
+    typer.echo(show_probes(reports))
+
+
+@app.command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option(help="where everything is written")] = Path("runs/demo"),
+    quiet: Quiet = False,
+) -> None:
+    """The whole life of a representation on real images, in five minutes on a laptop."""
+    from unlabeled.recipes.demo import demo
+
+    typer.echo(demo(out))
+
+
+def main() -> None:
+    """Run the command line: exit 0 when done, 1 when it did not finish, 2 when the user can mend it."""
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except UserError as error:
+        _fail(error, 2)
+    except (Interrupted, Diverged) as error:
+        _fail(error, 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("stopped", 1)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _fail(error: object, code: int) -> None:
+    print(f"unlabeled: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(code)

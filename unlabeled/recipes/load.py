@@ -1,0 +1,173 @@
+"""From a name or a YAML file, and ``key=value`` overrides, to a checked recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from unlabeled.core.errors import UserError, nearest
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+MAX_BYTES = 1_000_000
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """Names and files of the recipes that come with the package."""
+    folder = Path(str(files("unlabeled.recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def summary(path: Path) -> str:
+    """The comment line at the head of a recipe file."""
+    first = path.read_text().splitlines()[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def read_recipe(source: str | Path) -> tuple[dict[str, Any], str]:
+    """The raw mapping of a built-in name, a YAML file, or a run folder, and where it came from."""
+    known = builtin_recipes()
+    text = str(source)
+    if text in known:
+        path = known[text]
+    else:
+        path = Path(text).expanduser()
+        if path.is_dir() and (path / "recipe.yaml").is_file():
+            path = path / "recipe.yaml"
+        elif path.is_dir():
+            raise UserError(f"{path} is a folder without a recipe.yaml; name a recipe, a YAML file or a run folder.")
+        elif not path.is_file():
+            raise UserError(f"there is no recipe '{text}'.{nearest(text, known)} See: unlabeled recipes")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is larger than a recipe can be; is it the right file?")
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise UserError(f"{path}{where} is not valid YAML ({problem}).") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no recipe: it must be a YAML mapping with keys such as 'method' and 'epochs'.")
+    return content, str(path)
+
+
+def parse_value(text: str) -> Any:
+    """Read the value of ``key=value`` as YAML, and ``1e-3`` as the number it is (YAML 1.1 calls it a string)."""
+    try:
+        value = yaml.safe_load(text) if text else None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"the value '{text}' cannot be read; write key=value, lists as key=[1,2].") from error
+    return _numbers(value)
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    if isinstance(value, list):
+        return [_numbers(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _numbers(entry) for key, entry in value.items()}
+    return value
+
+
+def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Set dotted paths in a copy of a raw recipe: ``optimizer.lr=0.3``, ``data=cifar10``, ``views.0.blur=0.5``.
+
+    A plain string for ``data``, ``backbone`` or ``method`` sets its name and keeps the other settings.
+    """
+    content = yaml.safe_load(yaml.safe_dump(content))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise UserError(
+                f"'{override}' is no override; write key=value, for instance epochs=20 or optimizer.lr=0.3."
+            )
+        keys = path.split(".")
+        node: Any = content
+        for number, key in enumerate(keys[:-1]):
+            node = _enter(node, key, ".".join(keys[: number + 1]))
+        value = parse_value(text)
+        last = keys[-1]
+        if isinstance(node, list):
+            node[_position(node, last, path)] = value
+        elif path in ("data", "backbone") and isinstance(value, str):
+            old = node.get(path)
+            node[path] = {**(old if isinstance(old, dict) else {}), "name": value}
+        else:
+            node[last] = value
+    return content
+
+
+def _enter(node: Any, key: str, path: str) -> Any:
+    if isinstance(node, list):
+        return node[_position(node, key, path)]
+    child = node.get(key)
+    if isinstance(child, str) and path in ("data", "backbone", "method"):
+        child = {"name": child}
+    if child is None:
+        child = {}
+    if not isinstance(child, dict | list):
+        raise UserError(f"'{path}' is a single value ({child!r}), it has nothing inside to override.")
+    node[key] = child
+    return child
+
+
+def _position(node: Sequence[Any], key: str, path: str) -> int:
+    if not key.isdigit() or int(key) >= len(node):
+        raise UserError(f"'{path}': '{key}' is no position in a list of {len(node)} (counted from 0).")
+    return int(key)
+
+
+def explain(
+    error: ValidationError, model: type[BaseModel], where: str, method: type[BaseModel] | None = None
+) -> UserError:
+    """Turn pydantic's report into one line: which key, what is wrong, what was probably meant.
+
+    Args:
+        error: pydantic's report.
+        model: the schema that was broken.
+        where: what the user has to edit, named first.
+        method: the settings class that stands under the key ``method``.
+    """
+    first = next((e for e in error.errors() if e["type"] == "extra_forbidden"), error.errors()[0])
+    path = ".".join(str(part) for part in first["loc"])
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        parent = _model_at(model, first["loc"][:-1], method)
+        known = list(parent.model_fields) if parent else []
+        prefix = path.rpartition(".")[0]
+        known = [f"{prefix}.{name}" if prefix else name for name in known]
+        return UserError(f"{where}: unknown key '{path}'.{nearest(path, known)}{more}")
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    plain = isinstance(given, str | int | float | bool | None) and first["type"] != "value_error"
+    shown = f", not {given!r}" if plain and path else ""
+    return UserError(
+        f"{where}: {path + ': ' if path else ''}{message[:1].lower()}{message[1:]}{shown}{more}".rstrip(".")
+    )
+
+
+def _model_at(model: type[BaseModel], path: Sequence[Any], method: type[BaseModel] | None) -> type[BaseModel] | None:
+    found: type[BaseModel] | None = model
+    for key in path:
+        if found is None or isinstance(key, int):
+            continue
+        field = found.model_fields.get(str(key))
+        inside = (
+            [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
+        )
+        found = method if key == "method" else next(iter(inside), None)
+    return found
+
+
+def _types(annotation: Any) -> list[Any]:
+    inside = getattr(annotation, "__args__", ())
+    return [annotation, *(t for part in inside for t in _types(part))]

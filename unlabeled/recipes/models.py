@@ -1,0 +1,119 @@
+"""From what a user calls a model (a run, a folder, a name) to something that embeds images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled import backbones
+from unlabeled.backbones import Backbone
+from unlabeled.core import rng
+from unlabeled.core.errors import UserError
+from unlabeled.data import ImageSet, open_data
+from unlabeled.recipes.run import Run
+
+
+class Pixels(nn.Module):
+    """No model at all: the pixels themselves, the floor every representation must beat."""
+
+    image_size: int | None = None
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.in_chans = channels
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, C·H·W)``."""
+        return images.flatten(1)
+
+
+def backbone_folder(source: str | Path) -> Path:
+    """The timm folder behind a run folder, ``local-dir:PATH``, ``hf-hub:ID`` or a path.
+
+    Raises:
+        UserError: nothing is there, or the run has not finished.
+    """
+    text = str(source)
+    if text.startswith("hf-hub:"):
+        return _download(text.removeprefix("hf-hub:"))
+    folder = Path(text.removeprefix("local-dir:")).expanduser()
+    if not folder.exists():
+        raise UserError(
+            f"there is no model '{text}'; give a run folder, local-dir:PATH, hf-hub:ID, timm:NAME or 'pixels'."
+        )
+    run = Run(folder)
+    if run.exists():
+        if not run.finished():
+            raise UserError(f"the run {folder} has not finished; go on with: unlabeled pretrain {folder} --resume")
+        return run.backbone
+    return folder
+
+
+def _download(hub_id: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    except ImportError as error:
+        raise UserError("hf-hub: needs the package huggingface_hub; pip install 'unlabeled[hub]'.") from error
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
+    except (OSError, HfHubHTTPError, RepositoryNotFoundError, LocalEntryNotFoundError, ValueError) as error:
+        raise UserError(
+            f"hf-hub:{hub_id} cannot be had ({type(error).__name__}); check the name and the network."
+        ) from error
+
+
+def load_backbone(source: str | Path, *, layer: str | int | None = None, pool: str | None = None) -> Backbone:
+    """Load a pretrained backbone: its ``embed(images)`` takes tensors, arrays or PIL images of any size.
+
+    Args:
+        source: a run folder, ``local-dir:PATH``, a timm folder, or ``hf-hub:ID``.
+        layer: an inner stage instead of the last (``unlabeled.backbones.layer_names``).
+        pool: how a map or token sequence becomes a vector: avg, max, flat, cls, mean.
+
+    Raises:
+        UserError: nothing is there, it is broken, or it has no such layer.
+    """
+    return Backbone(backbones.load(backbone_folder(source)), layer, pool).eval()
+
+
+def open_model(source: str, images: ImageSet, *, layer: str | None, pool: str | None, seed: int) -> Backbone | Pixels:
+    """A model to probe on ``images``: what :func:`load_backbone` takes, ``timm:NAME`` (random), or ``pixels``."""
+    if source == "pixels":
+        return Pixels(images.shape[0])
+    if source.startswith("timm:"):
+        channels, height, _ = images.shape
+        mean, std = images.statistics()
+        name = source.removeprefix("timm:")
+        seed = rng.derive(seed, "backbone")
+        model = backbones.create(name, in_chans=channels, image_size=height, mean=mean, std=std, seed=seed)
+        return Backbone(model, layer, pool).eval()
+    return load_backbone(source, layer=layer, pool=pool)
+
+
+def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Embed images or everything in a folder.
+
+    Args:
+        model: a :class:`Backbone`, or what :func:`load_backbone` takes.
+        images: what :meth:`Backbone.embed` takes, or the name or path of a data set.
+        batch_size: how many images are computed at once.
+
+    Returns:
+        ``(N, D)`` float32.
+    """
+    backbone = model if isinstance(model, Backbone) else load_backbone(model)
+    if not isinstance(images, str | Path):
+        return np.asarray(backbone.embed(images, batch_size))
+    data = open_data(str(images), "train", size=backbone.image_size, channels=backbone.in_chans)
+    parts = [
+        backbone.embed(data.gather(np.arange(start, min(start + batch_size, len(data)))), batch_size)
+        for start in range(0, len(data), batch_size)
+    ]
+    return np.concatenate([np.asarray(part) for part in parts])

@@ -1,0 +1,286 @@
+"""Carry out a recipe: from images to a run folder with a trained backbone."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from unlabeled import backbones
+from unlabeled.core import dist, rng
+from unlabeled.core.errors import Interrupted, UserError
+from unlabeled.core.files import atomic_folder, atomic_write_json, cache_dir
+from unlabeled.core.progress import say
+from unlabeled.data import ImageSet, open_data
+from unlabeled.data.views import Views
+from unlabeled.recipes.health import Health
+from unlabeled.recipes.loggers import make_loggers
+from unlabeled.recipes.resolve import load_recipe
+from unlabeled.recipes.run import Run, command_line, same_recipe
+from unlabeled.recipes.schema import Recipe
+from unlabeled.ssl.batches import Shuffled
+from unlabeled.ssl.loop import Hardware, Keeping, best_precision, train
+from unlabeled.ssl.method import DataInfo, Method
+from unlabeled.ssl.methods import METHODS
+
+
+def pretrain(
+    recipe: Recipe | str | Path,
+    out: str | Path | None = None,
+    *,
+    overrides: tuple[str, ...] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Train a backbone and leave a run folder.
+
+    Args:
+        recipe: a :class:`Recipe`, a built-in name, a YAML path, or a run folder.
+        out: the run folder; default ``runs/<recipe>-<data>-<backbone>-s<seed>``.
+        overrides: ``"key=value"`` settings, when ``recipe`` is a name or path.
+        resume: go on from the last checkpoint of ``out``.
+        overwrite: replace a run that is already there.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: anything in the recipe or the folder that must be mended first.
+        Interrupted: stopped by a signal; the run can be resumed.
+        Diverged: the loss became NaN or infinite; the last good checkpoint is kept.
+    """
+    if not isinstance(recipe, Recipe):
+        if out is None and Run(recipe).exists():
+            out = recipe
+        recipe = load_recipe(recipe, overrides)
+    run = Run(out if out is not None else default_folder(recipe))
+    if run.folder.exists() and not run.folder.is_dir():
+        raise UserError(f"{run.folder} is a file; choose another --out.")
+    with run.lock():
+        if _already_done(run, recipe, resume, overwrite):
+            return run
+        if not resume:
+            run.clear()
+        _carry_out(run, recipe, resume and run.checkpoint.is_file())
+    return run
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """Where a run goes if nobody says: one folder per recipe, data, backbone and seed."""
+    data = "".join(c if c.isalnum() or c in "-_." else "-" for c in recipe.data.name).strip("-.")[-40:]
+    return Path("runs") / f"{recipe.name}-{data}-{recipe.backbone.name}-s{recipe.seed}"
+
+
+def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
+    if not run.exists():
+        if resume and any(entry.name != ".lock" for entry in run.folder.iterdir()):
+            raise UserError(f"{run.folder} holds no run to resume (no recipe.yaml); choose another --out.")
+        leftovers = [entry.name for entry in run.folder.iterdir() if entry.name != ".lock"]
+        if leftovers and not overwrite:
+            raise UserError(
+                f"{run.folder} is not empty and holds no run ('{leftovers[0]}'); choose another --out or --overwrite."
+            )
+        return False
+    if overwrite:
+        return False
+    if not resume:
+        raise UserError(f"{run.folder} already holds a run; go on with --resume, replace it with --overwrite.")
+    changed = same_recipe(run.recipe(), recipe)
+    if changed:
+        raise UserError(
+            f"{run.folder} was started with another recipe ('{changed}' differs); resume with "
+            f"`unlabeled pretrain {run.folder} --resume`, or choose another --out."
+        )
+    if run.finished():
+        say(f"{run.folder} is already finished.")
+    return run.finished()
+
+
+@dataclasses.dataclass
+class Prepared:
+    """Everything training needs, built and checked."""
+
+    images: ImageSet
+    info: DataInfo
+    method: Method
+    views: Views
+    hardware: Hardware
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Open the data and build the model, checking everything that can be checked before training."""
+    hardware = hardware_of(recipe)
+    if recipe.hardware.threads:
+        torch.set_num_threads(recipe.hardware.threads)
+    data = recipe.data
+    images = open_data(
+        data.name,
+        "train",
+        data_dir=data.dir,
+        size=data.size,
+        channels=data.channels,
+        max_bad_fraction=data.max_bad_fraction,
+    )
+    method_class = METHODS[recipe.method.name]
+    if method_class.needs_labels and images.labels is None:
+        raise UserError(
+            f"method '{recipe.method.name}' needs labels, and '{data.name}' has none; "
+            "sort the images into one folder per class, or choose a method that needs no labels."
+        )
+    if recipe.batch_size > len(images):
+        raise UserError(
+            f"batch_size {recipe.batch_size} is larger than the data ({len(images)} images in '{data.name}'); "
+            f"set batch_size={1 << (len(images).bit_length() - 1)} or less."
+        )
+    channels, height, width = images.shape
+    mean, std = images.statistics()
+    classes = images.classes
+    info = DataInfo(len(images), channels, height, width, len(classes) if classes else None, mean, std)
+    size = recipe.views[0].size or height
+    backbone = backbones.create(
+        recipe.backbone.name,
+        in_chans=channels,
+        image_size=size,
+        mean=mean,
+        std=std,
+        seed=rng.derive(recipe.seed, "backbone"),
+        **recipe.backbone.args,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.derive(recipe.seed, "method"))
+        method = method_class(recipe.method, backbone, info)
+    return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
+
+
+def hardware_of(recipe: Recipe) -> Hardware:
+    """Lightning's settings for a recipe."""
+    chosen = recipe.hardware
+    precision = best_precision(chosen.accelerator) if chosen.precision == "auto" else chosen.precision
+    strategy = "ddp" if chosen.strategy == "auto" and chosen.devices * chosen.nodes > 1 else chosen.strategy
+    return Hardware(chosen.accelerator, chosen.devices, chosen.nodes, strategy, precision, chosen.compile)
+
+
+def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
+    if not resume:
+        run.begin(recipe, command_line())
+    ready = prepare(recipe)
+    images = ready.images
+    atomic_write_json(
+        run.folder / "data.json",
+        {
+            "name": images.name,
+            "split": images.split,
+            "fingerprint": images.fingerprint,
+            "images": len(images),
+            "shape": list(images.shape),
+            "classes": list(images.classes) if images.classes else None,
+            "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
+        },
+    )
+    if ready.method.needs_prepare:
+        ready.method.prepare(
+            images.without_labels(),
+            seed=recipe.seed,
+            batch_size=recipe.batch_size,
+            cache=cache_dir() / "prepared",
+            device=torch.device("cpu"),
+        )
+    keeping = Keeping(
+        folder=run.folder,
+        log_every=recipe.output.log_every,
+        save_seconds=recipe.output.save_seconds,
+        observe_every=max(recipe.health.every, 1),
+        loggers=make_loggers(recipe.output.logger, run.folder),
+    )
+    observer = Health(images, recipe.health, ready.info, run.folder, recipe.seed) if recipe.health.every else None
+    try:
+        train(
+            ready.method,
+            images,
+            ready.views,
+            recipe.optimizer,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            hardware=ready.hardware,
+            keeping=keeping,
+            observer=observer,
+            resume=resume,
+        )
+    except Interrupted as error:
+        raise Interrupted(f"{error}; go on with: unlabeled pretrain {run.folder} --resume") from error
+    if dist.rank() == 0:
+        _export(run, ready.method, images)
+
+
+def _export(run: Run, method: Method, images: ImageSet) -> None:
+    extra: Mapping[str, Any] = vars(method)["_modules"]
+    teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
+    if isinstance(teacher, nn.Module):
+        backbones.save(_like(teacher, method.backbone), run.folder / "teacher")
+    if isinstance(classifier, nn.Linear):
+        with atomic_folder(run.folder / "classifier") as folder:
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()},
+                folder / "model.safetensors",
+            )
+            atomic_write_json(folder / "config.json", {"classes": list(images.classes or ())})
+    # last, because a backbone folder says that the run has finished
+    backbones.save(method.backbone, run.backbone)
+    shutil.rmtree(run.folder / "checkpoints" / "parts", ignore_errors=True)
+
+
+def _like(copy: nn.Module, original: nn.Module) -> nn.Module:
+    for name in ("pretrained_cfg", "unlabeled_args", "num_features"):
+        if hasattr(original, name) and not hasattr(copy, name):
+            setattr(copy, name, getattr(original, name))
+    return copy
+
+
+def dry_run(recipe: Recipe) -> dict[str, Any]:
+    """Check everything, build the model, make one step, and say what training would be."""
+    ready = prepare(recipe)
+    sampler_steps = Shuffled(len(ready.images), recipe.batch_size).batches_per_epoch()
+    folder = cache_dir() / "dry-run"
+    if not ready.method.needs_prepare:
+        train(
+            ready.method,
+            ready.images,
+            ready.views,
+            recipe.optimizer,
+            epochs=max(recipe.epochs, 1),
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            hardware=ready.hardware,
+            keeping=Keeping(folder=folder, save_seconds=float("inf"), log_every=10**9),
+            max_steps=1,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+    parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in ready.method.named_children()}
+    views = []
+    for spec in recipe.views:
+        size = spec.size or ready.info.height
+        views.append(f"{spec.count} × {ready.info.channels}×{size}×{size}")
+    return {
+        "data": f"{ready.images.name}: {len(ready.images)} images {'×'.join(map(str, ready.images.shape))}",
+        "parameters": parameters,
+        "views": views,
+        "precision": ready.hardware.precision,
+        "steps per epoch": sampler_steps,
+        "steps": sampler_steps * recipe.epochs,
+        "memory": _memory(),
+    }
+
+
+def _memory() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB on the GPU"
+    import resource
+
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB"

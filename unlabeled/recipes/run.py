@@ -1,0 +1,145 @@
+"""The run folder: everything a run produced, and all that is needed to repeat or resume it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write_json, atomic_write_text, explained, locked
+from unlabeled.recipes.resolve import load_recipe, recipe_yaml
+from unlabeled.recipes.schema import Recipe
+
+
+class Run:
+    """A folder with ``recipe.yaml``, ``metrics.csv``, ``environment.json``, ``checkpoints/``, ``backbone/``, …"""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def backbone(self) -> Path:
+        """The timm folder of the trained backbone; present when the run has finished."""
+        return self.folder / "backbone"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file a resumed run starts from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.folder / "recipe.yaml").is_file()
+
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return (self.backbone / "config.json").is_file()
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the run."""
+        if not self.exists():
+            raise UserError(
+                f"{self.folder} is no run folder (it has no recipe.yaml); start one with `unlabeled pretrain`."
+            )
+        return load_recipe(self.folder)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run; empty where it is missing or broken."""
+        try:
+            content = json.loads((self.folder / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def begin(self, recipe: Recipe, command: str) -> None:
+        """Write down what is going to be done, before anything is done."""
+        atomic_write_text(self.folder / "recipe.yaml", recipe_yaml(recipe))
+        atomic_write_json(self.folder / "environment.json", environment(command))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out of the folder."""
+        busy = f"another process works in {self.folder}; wait for it, stop it, or choose another --out."
+        with locked(self.folder / ".lock", wait=0, busy=busy):
+            yield
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, keeping the lock."""
+        with explained(self.folder):
+            for entry in self.folder.iterdir():
+                if entry.name == ".lock":
+                    continue
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def same_recipe(old: Recipe, new: Recipe) -> str | None:
+    """The first setting that differs and matters for the weights, as a dotted path; ``None`` if there is none."""
+    ignored = {"output", "hardware"}
+    first, second = (r.model_dump(mode="json", exclude=ignored) for r in (old, new))
+    return _difference(first, second)
+
+
+def _difference(first: Any, second: Any, path: str = "") -> str | None:
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in dict.fromkeys([*first, *second]):
+            found = _difference(first.get(key), second.get(key), f"{path}.{key}" if path else key)
+            if found:
+                return found
+        return None
+    return None if first == second else path
+
+
+def environment(command: str) -> dict[str, Any]:
+    """Versions, hardware, source state and command, for the record."""
+    import torch
+
+    packages = ("unlabeled", "torch", "torchvision", "timm", "lightning", "kornia", "lightly", "faiss-cpu", "numpy")
+    installed = {
+        d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"] in packages
+    }
+    return {
+        "command": command,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "versions": {package: installed.get(package, "not installed") for package in packages},
+        "git": _git_state(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_state() -> dict[str, Any] | None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def command_line() -> str:
+    """How this process was started, for the record."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

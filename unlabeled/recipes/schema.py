@@ -1,0 +1,118 @@
+"""What a recipe is: data, views, backbone, method, optimisation, seed; every field typed, every name checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from unlabeled.core.config import Config
+from unlabeled.core.errors import nearest
+from unlabeled.data.spec import ViewSpec
+from unlabeled.ssl.method import MethodConfig
+from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.optim import OptimizerConfig
+
+SCHEMA: Literal[1] = 1
+
+
+class _Named(Config):
+    """Settings that may be given by their name alone: ``data: cifar10``."""
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class DataConfig(_Named):
+    """Which images; labels are never needed to pretrain."""
+
+    name: str = Field("fashion-mini", description="a known name, folder:PATH, csv:FILE, npz:FILE, hfds/…, wds/…, …")
+    dir: str | None = Field(None, description="where data sets lie; default: $UNLABELED_DATA and the usual places")
+    size: int | None = Field(None, ge=1, le=4096, description="decode to size × size pixels; default: as they are")
+    channels: int | None = Field(None, ge=1, le=64, description="1 gray, 3 RGB; default: the data's own")
+    max_bad_fraction: float = Field(0.01, ge=0, le=1, description="unreadable files tolerated before the run stops")
+
+
+class BackboneConfig(_Named):
+    """Which timm model."""
+
+    name: str = Field("resnet10_small", description="any timm model, or a *_small network for small images")
+    args: dict[str, Any] = Field(default_factory=dict, description="further arguments of the timm model")
+
+
+class HealthConfig(Config):
+    """Label-free readings while training, and a kNN reading on training images where labels exist."""
+
+    every: int = Field(1, ge=0, description="epochs between readings; 0: none")
+    images: int = Field(2000, ge=100, description="training images that are read")
+
+
+class HardwareConfig(Config):
+    """Where training runs, in Lightning's words."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int = Field(1, ge=1, description="processes (GPUs) per node")
+    nodes: int = Field(1, ge=1)
+    strategy: str = Field("auto", description="Lightning strategy: auto, ddp, fsdp, …")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="auto: bfloat16 where the hardware multiplies it natively"
+    )
+    compile: bool = Field(False, description="torch.compile the backbone")
+    threads: int | None = Field(None, ge=1, description="CPU threads; default: torch's own choice")
+
+
+class OutputConfig(Config):
+    """What a run writes, and how often."""
+
+    log_every: int = Field(20, ge=1, description="steps between rows of metrics.csv")
+    save_seconds: float = Field(60.0, ge=0, description="seconds between checkpoints")
+    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = Field("tensorboard", description="besides the CSV")
+
+
+class Recipe(Config):
+    """A whole pretraining run; written into the run folder as ``recipe.yaml``."""
+
+    schema_version: Literal[1] = SCHEMA
+    name: str = "custom"
+    data: DataConfig = DataConfig()
+    epochs: int = Field(20, ge=0)
+    batch_size: int = Field(256, ge=2, description="images in a global batch, over all devices")
+    seed: int = Field(0, ge=0, lt=2**63)
+    backbone: BackboneConfig = BackboneConfig()
+    method: SerializeAsAny[MethodConfig]
+    views: Annotated[tuple[ViewSpec, ...], Field(strict=False, min_length=1)] = (ViewSpec(),)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    health: HealthConfig = HealthConfig()
+    hardware: HardwareConfig = HardwareConfig()
+    output: OutputConfig = OutputConfig()
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
+            return value
+        name = value.get("name")
+        if not isinstance(name, str) or name not in METHODS:
+            raise ValueError(f"unknown method '{name}'.{nearest(str(name), METHODS)}")
+        return METHODS[name].Config.model_validate(dict(value))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        parts = self.optimizer.accumulate * self.hardware.devices * self.hardware.nodes
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared out equally over {parts} parts "
+                "(optimizer.accumulate × hardware.devices × hardware.nodes); choose a multiple"
+            )
+        if self.optimizer.accumulate > 1 and not METHODS[self.method.name].accumulates:
+            raise ValueError(
+                f"the loss of method '{self.method.name}' needs the whole batch at once; set optimizer.accumulate=1"
+            )
+        return self
