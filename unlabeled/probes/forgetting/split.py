@@ -1,0 +1,234 @@
+"""Which images to forget: ``class:0``, ``random:40%@5-9``, ``noisy:60%@0-4``, ``indices:FILE``, ``files:FILE``."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlabeled.core import files, rng
+from unlabeled.core.errors import UserError, nearest
+
+Array = np.ndarray[Any, np.dtype[np.int64]]
+KINDS = ("class", "random", "noisy", "indices", "files")
+
+
+@dataclass(frozen=True, eq=False)
+class ForgetSplit:
+    """A training set cut in two, reproducible from (``spec``, ``seed``, data).
+
+    Attributes:
+        spec: what was asked for.
+        seed: what random choices were made with.
+        forget_rows: ``(F,)`` sorted rows to forget.
+        retain_rows: ``(R,)`` sorted rows to keep; together they are all rows.
+        noisy_labels: ``(F,)`` the wrong labels the original was trained with (``noisy:``), else ``None``.
+        classes: the classes named in the spec (all of their images for ``class:``), else empty.
+    """
+
+    spec: str
+    seed: int
+    forget_rows: Array
+    retain_rows: Array
+    noisy_labels: Array | None = None
+    classes: tuple[int, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        total = len(self.forget_rows) + len(self.retain_rows)
+        wrong = ", relabelled wrongly before training" if self.noisy_labels is not None else ""
+        return f"{self.spec}: {len(self.forget_rows)} of {total} images{wrong} (seed {self.seed})"
+
+    @property
+    def removes_classes(self) -> bool:
+        """Whether whole classes go, so that test accuracy is reported for kept and removed classes apart."""
+        return self.spec.startswith("class:")
+
+    def training_labels(self, labels: Array) -> Array:
+        """The labels the original was trained with: ``labels``, corrupted on the forget rows if ``noisy:``."""
+        used = np.array(labels, dtype=np.int64)
+        if self.noisy_labels is not None:
+            used[self.forget_rows] = self.noisy_labels
+        return used
+
+    def save(self, path: Path) -> None:
+        """Write as ``.npz`` (arrays only, no pickles)."""
+        noisy = np.empty(0, np.int64) if self.noisy_labels is None else self.noisy_labels
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            spec=np.array(self.spec),
+            seed=np.array(self.seed),
+            forget_rows=self.forget_rows,
+            retain_rows=self.retain_rows,
+            noisy_labels=noisy,
+            classes=np.array(self.classes, dtype=np.int64),
+        )
+        files.atomic_write(path, lambda handle: handle.write(buffer.getvalue()))
+
+    @staticmethod
+    def load(path: Path) -> ForgetSplit:
+        """Read what :meth:`save` wrote."""
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                noisy = kept["noisy_labels"]
+                return ForgetSplit(
+                    spec=str(kept["spec"]),
+                    seed=int(kept["seed"]),
+                    forget_rows=kept["forget_rows"],
+                    retain_rows=kept["retain_rows"],
+                    noisy_labels=noisy if len(noisy) else None,
+                    classes=tuple(int(c) for c in kept["classes"]),
+                )
+        except (OSError, KeyError, ValueError) as error:
+            raise UserError(f"{path} is no forget split ({error}); make it anew with --forget.") from error
+
+
+def forget_split(
+    spec: str,
+    count: int,
+    labels: Array | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    paths: Sequence[str] | None = None,
+    seed: int = 0,
+) -> ForgetSplit:
+    """Parse ``spec`` and choose the rows.
+
+    Args:
+        spec: ``class:0``, ``class:3,5`` (numbers or names), ``random:10%``, ``random:40%@5-9`` (40 % of each of
+            the classes 5 to 9), ``noisy:60%@0-4``, ``indices:FILE`` (row numbers), ``files:FILE`` (image paths).
+        count: images in the training set.
+        labels: ``(count,)``, needed wherever a class is named.
+        classes: class names, if the data has them.
+        paths: each image's path, needed by ``files:``.
+        seed: of the random choices.
+
+    Raises:
+        UserError: the spec cannot be read, names what is not there, or leaves nothing to forget or to keep.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind not in KINDS or not rest:
+        raise UserError(
+            f"--forget {spec}: want one of class:, random:, noisy:, indices:, files:.{nearest(kind, KINDS)}"
+        )
+    noisy: Array | None = None
+    chosen: tuple[int, ...] = ()
+    if kind == "class":
+        known = _need_labels(spec, labels)
+        chosen = _classes(spec, rest, known, classes)
+        forget = np.flatnonzero(np.isin(known, chosen))
+    elif kind == "indices":
+        forget = _indices(spec, rest, count)
+    elif kind == "files":
+        forget = _files(spec, rest, paths)
+    else:
+        forget, chosen = _fraction(spec, rest, count, labels, classes, seed)
+        if kind == "noisy":
+            known = _need_labels(spec, labels)
+            number = int(known.max()) + 1 if classes is None else len(classes)
+            if number < 2:
+                raise UserError(f"--forget {spec}: with a single class there is no wrong label.")
+            shift = rng.numpy_generator("forget", "noise", seed).integers(1, number, len(forget))
+            noisy = (known[forget] + shift) % number
+    forget = np.unique(forget).astype(np.int64)
+    if len(forget) == 0:
+        raise UserError(f"--forget {spec} names no image: there is nothing to forget.")
+    if len(forget) == count:
+        raise UserError(f"--forget {spec} names all {count} images: nothing would be left to keep; train a new model.")
+    retain = np.setdiff1d(np.arange(count, dtype=np.int64), forget)
+    return ForgetSplit(spec, seed, forget, retain, noisy, chosen)
+
+
+def _need_labels(spec: str, labels: Array | None) -> Array:
+    if labels is None:
+        raise UserError(f"--forget {spec} names classes, but the data has no labels; use random:, indices: or files:.")
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _classes(spec: str, text: str, labels: Array, names: Sequence[str] | None) -> tuple[int, ...]:
+    present = set(np.unique(labels).tolist())
+    chosen: list[int] = []
+    for part in text.split(","):
+        span = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if span:
+            chosen += range(int(span[1]), int(span[2] or span[1]) + 1)
+        elif names is not None and part.strip() in names:
+            chosen.append(list(names).index(part.strip()))
+        else:
+            raise UserError(f"--forget {spec}: no class '{part.strip()}'.{nearest(part.strip(), names or ())}")
+    for number in chosen:
+        if number not in present:
+            raise UserError(
+                f"--forget {spec}: no class {number}; the data has classes {min(present)} to {max(present)}."
+            )
+    if not chosen:
+        raise UserError(f"--forget {spec}: the range is empty; write the smaller class first.")
+    return tuple(sorted(set(chosen)))
+
+
+def _fraction(
+    spec: str, text: str, count: int, labels: Array | None, names: Sequence[str] | None, seed: int
+) -> tuple[Array, tuple[int, ...]]:
+    amount, _, where = text.partition("@")
+    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", amount)
+    if not number or not 0 <= float(number[1]) <= 100:
+        raise UserError(f"--forget {spec}: '{amount}' is no percentage between 0% and 100%.")
+    share = float(number[1]) / 100
+    generator = rng.numpy_generator("forget", "rows", seed)
+    if not where:
+        return generator.permutation(count)[: round(share * count)].astype(np.int64), ()
+    known = _need_labels(spec, labels)
+    chosen = _classes(spec, where, known, names)
+    parts = [np.flatnonzero(known == c) for c in chosen]
+    return np.concatenate([generator.permutation(p)[: round(share * len(p))] for p in parts]), chosen
+
+
+def _lines(spec: str, name: str) -> list[str]:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(f"--forget {spec}: there is no file {path}.")
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _indices(spec: str, name: str, count: int) -> Array:
+    words = [word for line in _lines(spec, name) for word in re.split(r"[\s,]+", line) if word]
+    for word in words:
+        if not re.fullmatch(r"-?\d+", word):
+            raise UserError(f"--forget {spec}: '{word}' in {name} is no row number.")
+        if not 0 <= int(word) < count:
+            raise UserError(
+                f"--forget {spec}: row {word} in {name} is out of range; the data has rows 0 to {count - 1}."
+            )
+    return np.array([int(word) for word in words], dtype=np.int64)
+
+
+def _files(spec: str, name: str, paths: Sequence[str] | None) -> Array:
+    if paths is None:
+        raise UserError(f"--forget {spec}: this data has no file names; use indices:FILE with row numbers.")
+    by_path = {path: row for row, path in enumerate(paths)}
+    rows: list[int] = []
+    for wanted in _lines(spec, name):
+        row = by_path.get(wanted)
+        if row is None:
+            # A request may name a file by the end of its path, if that end is unambiguous.
+            ends = [r for path, r in by_path.items() if path.endswith(f"/{wanted}") or wanted.endswith(f"/{path}")]
+            if len(ends) > 1:
+                raise UserError(f"--forget {spec}: '{wanted}' in {name} fits {len(ends)} images; write the whole path.")
+            if not ends:
+                raise UserError(f"--forget {spec}: '{wanted}' in {name} is not in the data.{_near(wanted, paths)}")
+            row = ends[0]
+        rows.append(row)
+    return np.array(rows, dtype=np.int64)
+
+
+def _near(wanted: str, paths: Sequence[str]) -> str:
+    hint = nearest(wanted, paths[:5000])
+    return hint if "Did you mean" in hint else ""

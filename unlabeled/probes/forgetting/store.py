@@ -1,0 +1,67 @@
+"""Trained models kept on disk, so that ten methods share one retrained model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+
+from unlabeled.core import files
+from unlabeled.core.errors import UserError
+from unlabeled.probes.forgetting.classifier import Classifier
+from unlabeled.probes.forgetting.forgetter import Checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model and the seconds its making took."""
+
+    model: Classifier
+    seconds: float
+
+
+def save_classifier(model: Classifier, path: Path) -> None:
+    """Write all parameters and buffers as safetensors."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    files.atomic_write(path, lambda handle: handle.write(save(tensors)))
+
+
+def load_classifier(template: Classifier, path: Path) -> Classifier:
+    """A copy of ``template`` with the weights in ``path``, in eval mode.
+
+    Raises:
+        UserError: the file is missing, damaged or of another architecture.
+    """
+    model = template.copy().cpu()
+    try:
+        model.load_state_dict(load_file(path))
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"cannot load {path} ({reason}); remove it to compute it anew.") from error
+    return model.eval()
+
+
+def cached(template: Classifier, folder: Path, key: str, make: Callable[[Checkpoint], Classifier]) -> Trained:
+    """The model of ``key``: read from ``folder``, or made, resumed if ``make`` was interrupted, and kept.
+
+    Args:
+        template: any model of the same architecture.
+        folder: one subfolder a key.
+        key: names everything the model depends on.
+        make: makes it; what it saves in its checkpoint survives an interruption.
+    """
+    home = folder / key
+    facts = home / "facts.json"
+    with files.locked(folder / f".{key}.lock"):
+        if facts.is_file():
+            seconds = float(json.loads(facts.read_text())["seconds"])
+            return Trained(load_classifier(template, home / "model.safetensors"), seconds)
+        checkpoint = Checkpoint(home / "checkpoint", key)
+        model = make(checkpoint)
+        seconds = checkpoint.seconds
+        save_classifier(model, home / "model.safetensors")
+        files.atomic_write_json(facts, {"seconds": seconds})
+    return Trained(model, seconds)
