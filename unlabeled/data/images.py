@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -237,6 +236,8 @@ def holdout(n: int, labels: Labels | None, fraction: float, seed: int) -> tuple[
     # A class never gives its last row while the total allows another to give.
     order = np.lexsort((np.arange(len(sizes)), -(share - counts), counts + 1 >= sizes))
     counts[order[:missing]] += 1
+    from unlabeled.core import rng  # imports torch, which listing data can do without
+
     shuffled = rng.numpy_generator("holdout", seed).permutation(n)
     shuffled = shuffled[np.argsort(groups[shuffled], kind="stable")]
     starts = np.cumsum(sizes) - sizes

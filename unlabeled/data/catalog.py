@@ -1,0 +1,215 @@
+"""The one door to data: a name, a path or a prefixed source in, an :class:`ImageSet` out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.files import cache_dir
+from unlabeled.core.progress import say
+from unlabeled.data.decode import DecodeError, measure
+from unlabeled.data.images import BadFile, ImageSet, Pixels, Source
+from unlabeled.data.listing import Listing, from_array
+from unlabeled.data.named import MINI_DESCRIPTION, NAMED, find, open_named
+from unlabeled.data.ondemand import OnDemand, Shape
+from unlabeled.data.store import Bad, prepare, store_key
+
+DEFAULT_SIZE = 32
+"""Side in pixels of images that come in several sizes and for which no size was asked."""
+LARGEST_NATIVE = 256
+"""Images with a longer side than this are never decoded at their native size unless asked."""
+_SAMPLE = 256
+
+FORMATS = {
+    "folder:PATH": "images at any depth (a bare path will do); class subfolders and train/ + test/ are honoured",
+    "csv:FILE": "a table with a column path|file|filename|image and perhaps label|class|target and split",
+    "parquet:FILE": "the same as a Parquet file (needs the extra 'tables')",
+    "npz:FILE": "numpy arrays images|x|X and labels|y, or x_train, y_train, x_test, y_test",
+    "hfds/FOLDER": "a Hugging Face data set saved on disk (needs the extra 'datasets')",
+    "wds/GLOB": "webdataset shards: .tar files of images with .cls or .json beside them",
+    "noise:N": "N images of Gaussian noise, 32×32 in colour unless asked otherwise",
+    "torch/NAME": "anything that timm's data set factory opens",
+}
+
+
+class DataEntry(NamedTuple):
+    """A data set, or a kind of source, that can be opened."""
+
+    name: str
+    description: str
+    found: Path | str | None
+    """Where a named data set lies on this machine; ``None``: nowhere, or ``name`` is a pattern."""
+    kind: Literal["named", "format"] = "named"
+
+
+def list_data(data_dir: str | Path | None = None) -> list[DataEntry]:
+    """List what can be opened by name, where it lies on this machine, and the other kinds of sources."""
+    root = None if data_dir is None else Path(data_dir).expanduser()
+    entries = [DataEntry("fashion-mini", MINI_DESCRIPTION, "inside the package")]
+    entries += [DataEntry(name, entry.description, find(name, root)) for name, entry in NAMED.items()]
+    return entries + [DataEntry(name, text, None, "format") for name, text in FORMATS.items()]
+
+
+def open_data(
+    name: str,
+    split: str = "train",
+    *,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    max_bad_fraction: float = 0.01,
+    cache: str | Path | None = None,
+    store: bool = True,
+) -> ImageSet:
+    """Open a split of a data set as uint8 images.
+
+    Args:
+        name: see :func:`list_data`; a bare path opens a folder, ``.csv``, ``.parquet`` or ``.npz``.
+        split: ``"train"`` or ``"test"``. A source without a test split is split 80/20, always in the same way.
+        data_dir: where to look for data sets known by name first, and to download them to.
+        size: side in pixels to which images are cropped and resized; default: their own size if they share one
+            of at most 256 pixels, else 32.
+        channels: 1 (gray), 3 (RGB), 4 (RGBA) or the number of channels of an array; default: the images' own.
+        max_bad_fraction: which fraction of the images may be unreadable.
+        cache: where decoded images are kept; default: ``$UNLABELED_CACHE`` or the user's cache folder.
+        store: ``False`` decodes on demand, for sources too large to keep decoded.
+
+    Raises:
+        UserError: the data cannot be found or read; the message says how to mend it.
+    """
+    if split not in ("train", "test"):
+        raise UserError(f"there is no split '{split}'; choose 'train' or 'test'.")
+    for what, value, most in (("size", size, 16384), ("channels", channels, 1024)):
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"data.{what} must lie between 1 and {most}, not {value}.")
+    listing = _listing(name, split, None if data_dir is None else Path(data_dir).expanduser(), size, channels)
+    if not len(listing.names):
+        raise UserError(f"'{name}' ({split}) holds no images; point data at a folder or table that does.")
+    shape = _shape(name, listing, size, channels)
+    array = listing.array
+    if array is not None and array.shape[1:] == (shape[1], shape[2], shape[0]):
+        native = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+        return _image_set(name, split, listing, native, None, [])
+    if not store:
+        source = OnDemand(listing, shape, name=name, max_bad_fraction=max_bad_fraction)
+        return _image_set(name, split, listing, source, store_key(listing, shape), [])
+    where = cache_dir() if cache is None else Path(cache).expanduser()
+    stored = prepare(listing, shape, name=name, max_bad_fraction=max_bad_fraction, cache=where)
+    return _image_set(name, split, listing, stored.pixels, stored.fingerprint, stored.bad)
+
+
+def _listing(name: str, split: str, data_dir: Path | None, size: int | None, channels: int | None) -> Listing:
+    if name == "fashion-mini" or name in NAMED:
+        return open_named(name, split, data_dir)
+    kind, _, rest = name.partition(":")
+    if kind == "noise":
+        return _noise(rest, split, size or 32, channels or 3)
+    from unlabeled.data import archives, files
+
+    if kind in ("folder", "csv", "parquet", "npz") and rest:
+        return {"folder": files.folder, "csv": files.table, "parquet": files.table, "npz": archives.npz}[kind](
+            Path(rest).expanduser(), split
+        )
+    prefix, _, rest = name.partition("/")
+    if prefix == "hfds" and rest:
+        return archives.hugging_face(Path(rest).expanduser(), split)
+    if prefix == "wds" and rest:
+        return archives.webdataset(rest, split)
+    path = Path(name).expanduser()
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv", ".parquet"):
+        return files.table(path, split)
+    if suffix == ".npz":
+        return archives.npz(path, split)
+    if path.exists() or name.startswith((".", "/", "~")):
+        return files.folder(path, split)
+    if prefix in ("torch", "tfds", "hfids") and rest:
+        return archives.through_timm(name, split, data_dir)
+    if "/" in name:
+        raise UserError(f"there is no folder {name}; check the path, or see 'unlabeled data' for names.")
+    raise UserError(
+        f"there is no data set '{name}', nor a file or folder of that name here."
+        f"{nearest(name, ['fashion-mini', *NAMED, *FORMATS])} 'unlabeled data' lists what can be opened."
+    )
+
+
+def _noise(count: str, split: str, size: int, channels: int) -> Listing:
+    """Make images of independent Gaussian noise N(0.5, 0.25), clipped to 0..1."""
+    if not count.isdecimal() or not 0 < int(count) <= 10_000_000:
+        raise UserError(f"'noise:{count}' does not say how many images; write, for example, noise:10000.")
+    from unlabeled.core import rng  # imports torch, which listing data can do without
+
+    generator = rng.numpy_generator("noise", split, size, channels)
+    pixels = np.empty((int(count), size, size, channels), dtype=np.uint8)
+    for image in pixels:  # image by image: the first images are the same for every N
+        image[:] = np.clip(generator.normal(127.5, 63.75, image.shape).round(), 0, 255)
+    return from_array(pixels, None)
+
+
+def _shape(name: str, listing: Listing, size: int | None, channels: int | None) -> Shape:
+    """Decide the decoded shape; what was not asked for is measured on up to 256 images spread over the source."""
+    if size is not None and channels is not None:
+        return channels, size, size
+    if listing.array is not None:
+        _, height, width, own = listing.array.shape
+        found = {(height, width)}, {own}
+    else:
+        found = _measure(listing)
+    sizes, depths = found
+    if channels is None:
+        channels = max(depths) if depths else 3
+    if size is not None:
+        return channels, size, size
+    if len(sizes) == 1:
+        height, width = next(iter(sizes))
+        if listing.array is not None or max(height, width) <= LARGEST_NATIVE:
+            return channels, height, width
+    why = "differ in size" if len(sizes) > 1 else "are large"
+    say(f"the images of '{name}' {why}; decoding them to {DEFAULT_SIZE}×{DEFAULT_SIZE} (choose with data.size)")
+    return channels, DEFAULT_SIZE, DEFAULT_SIZE
+
+
+def _measure(listing: Listing) -> tuple[set[tuple[int, int]], set[int]]:
+    total = len(listing.names)
+    sizes, depths = set(), set()
+    for row in np.unique(np.linspace(0, total - 1, min(total, _SAMPLE)).astype(np.int64)).tolist():
+        measured = _try_measure(listing, row)
+        if measured is not None:
+            sizes.add(measured[:2])
+            depths.add(measured[2])
+    return sizes, depths
+
+
+def _try_measure(listing: Listing, row: int) -> tuple[int, int, int] | None:
+    try:
+        return measure(listing.read(row))
+    except (DecodeError, OSError, ValueError, LookupError):
+        return None  # counted and listed when it is decoded
+
+
+def _image_set(
+    name: str, split: str, listing: Listing, pixels: Pixels | Source, fingerprint: str | None, bad: Bad
+) -> ImageSet:
+    total = len(listing.names)
+    rows = listing.rows
+    if bad:
+        good = np.ones(total, dtype=bool)
+        good[[row for row, _ in bad]] = False
+        rows = np.flatnonzero(good) if rows is None else rows[good[rows]]
+    if rows is not None and not len(rows):
+        raise UserError(f"not one image of '{name}' ({split}) can be read; see data.max_bad_fraction.")
+    whole = ImageSet(
+        name,
+        split,
+        pixels,
+        listing.labels,
+        listing.classes,
+        fingerprint=fingerprint,
+        paths=listing.names if listing.paths else None,
+        bad_files=[*listing.bad, *(BadFile(listing.names[row], reason) for row, reason in bad)],
+        note=listing.note,
+    )
+    return whole if rows is None else whole.subset(rows)

@@ -1,0 +1,127 @@
+"""What a source holds before anything is decoded: how to read each row, and what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlabeled.core.errors import UserError
+from unlabeled.data.images import BadFile, Labels, Pixels, Rows, holdout
+
+Raw = Path | bytes | np.ndarray[Any, np.dtype[Any]]
+"""An image file, an image file's bytes, or pixels (H, W) or (H, W, C)."""
+
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation", "eval")
+"""Names of a test split, the most wanted first."""
+
+HELD_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of one split, not yet decoded.
+
+    Attributes:
+        read: gives row ``i``; called from several threads.
+        names: a printable name for each row.
+        identity: changes whenever the pixels might.
+        labels: class numbers (N,) or ``None``; ``classes`` are their names.
+        paths: whether ``names`` are paths of files (worth keeping with the images).
+        rows: which rows belong to the split asked for; ``None``: all.
+        array: all pixels (N, H, W, C) if they are in memory anyway.
+        bad: what was found unreadable while listing.
+        note: one line on how the split came about.
+    """
+
+    read: Callable[[int], Raw]
+    names: Sequence[str]
+    identity: str
+    labels: Labels | None = None
+    classes: tuple[str, ...] | None = None
+    paths: bool = False
+    rows: Rows | None = None
+    array: Pixels | None = None
+    bad: tuple[BadFile, ...] = ()
+    note: str = field(default="")
+
+
+def from_array(
+    pixels: Pixels,
+    labels: Labels | None,
+    classes: tuple[str, ...] | None = None,
+    *,
+    identity: str = "",
+    rows: Rows | None = None,
+    note: str = "",
+) -> Listing:
+    """List pixels (N, H, W, C) that are in memory."""
+    names = _Numbered(len(pixels))
+    identity = identity or digest("array", pixels.shape, hashlib.blake2b(np.ascontiguousarray(pixels).data).hexdigest())
+    return Listing(lambda i: pixels[i], names, identity, labels, classes, rows=rows, array=pixels, note=note)
+
+
+class _Numbered(Sequence[str]):
+    """``image 0``, ``image 1``, … without holding them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        return [f"image {i}" for i in range(self._count)[index]] if isinstance(index, slice) else f"image {index}"
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    """Return ``text`` fit for one line of a terminal, JSON or HTML: odd bytes and control characters escaped."""
+    decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+
+
+def digest(*parts: object) -> str:
+    """Hash what identifies something to 32 hexadecimal digits."""
+    return hashlib.blake2b("\0".join(map(repr, parts)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def number_classes(labels: Sequence[str]) -> tuple[Labels, tuple[str, ...]]:
+    """Number class names: by value if all are whole numbers, else by the alphabet."""
+    names = sorted(set(labels), key=_as_number if all(map(_is_number, set(labels))) else str)
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers[label] for label in labels], dtype=np.int64), tuple(names)
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").isdecimal() and len(text) < 19
+
+
+def _as_number(text: str) -> tuple[int, str]:
+    return int(text), text
+
+
+def split_rows(total: int, labels: Labels | None, split: str, name: str) -> tuple[Rows, str]:
+    """Hold a fifth of a source without a test split, the same fifth every time; return rows and a note.
+
+    Raises:
+        UserError: there are too few images to split.
+    """
+    if total < 2:
+        raise UserError(f"'{name}' has {total} image and no test split; at least two are needed.")
+    kept, held = holdout(total, labels, HELD_FRACTION, 0)
+    how = "stratified, " if labels is not None else ""
+    rows, share = (kept, 1 - HELD_FRACTION) if split == "train" else (held, HELD_FRACTION)
+    return rows, f"{share:.0%} of the images, {how}seed 0, because '{name}' has no test split of its own"
+
+
+def pick_split(names: Sequence[str], split: str) -> str | None:
+    """Return which of ``names`` (folders, column values, …) is ``split``, or ``None``."""
+    wanted = TRAIN_NAMES if split == "train" else TEST_NAMES
+    lower = {name.lower(): name for name in names}
+    return next((lower[name] for name in wanted if name in lower), None)

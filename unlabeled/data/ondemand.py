@@ -1,0 +1,79 @@
+"""Rows decoded one by one: what the store is filled with, and what sources too large to store are read through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import NoReturn
+
+from unlabeled.core.errors import UserError
+from unlabeled.data.decode import DecodeError, decode
+from unlabeled.data.images import BadFile, Pixels, Rows
+from unlabeled.data.listing import Listing, printable
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+def workers() -> int:
+    """How many threads decode: one a core that this process may use, 16 at most."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 16)
+
+
+def decode_into(listing: Listing, row: int, out: Pixels) -> str | None:
+    """Decode image ``row`` into ``out`` (C, H, W); if it is unreadable, blacken ``out`` and return the reason."""
+    channels, height, width = out.shape
+    try:
+        out[:] = decode(listing.read(row), height, width, channels).transpose(2, 0, 1)
+    except DecodeError as error:
+        reason = str(error)
+    except (OSError, ValueError, LookupError) as error:  # from reading, say, a damaged archive
+        reason = printable(str(error))[:200]
+    else:
+        return None
+    out[:] = 0
+    return reason
+
+
+def refuse(name: str, bad: Sequence[BadFile], fraction: float, total: int, seen: int | None = None) -> NoReturn:
+    """Say that too many images are unreadable, and name the first ones."""
+    first = "; ".join(f"{path} ({reason})" for path, reason in bad[:3])
+    of = f"{total}" if seen in (None, total) else f"the first {seen} (of {total})"
+    raise UserError(
+        f"{len(bad)} of {of} images of '{name}' cannot be read, and data.max_bad_fraction={fraction:g} allows "
+        f"{int(fraction * total)}: {first}{'; …' if len(bad) > 3 else ''}. Mend or remove them, or raise the limit."
+    )
+
+
+class OnDemand:
+    """Pixels decoded anew for every batch, for sources too large to store. Unreadable images come out black."""
+
+    def __init__(self, listing: Listing, shape: Shape, *, name: str, max_bad_fraction: float) -> None:
+        self.shape = (len(listing.names), *shape)
+        self._listing, self._name, self._fraction = listing, name, max_bad_fraction
+        self._bad: dict[int, str] = {}
+        self._lock = Lock()
+
+    def take(self, rows: Rows, out: Pixels) -> None:
+        """Decode ``rows`` into ``out`` (B, C, H, W) with a thread a core.
+
+        Raises:
+            UserError: more than the allowed fraction of the images have proven unreadable.
+        """
+        # A pool per call costs little beside decoding, and none is left behind in a forked worker.
+        with ThreadPoolExecutor(workers(), "decode") as pool:
+            reasons = list(pool.map(lambda row, place: decode_into(self._listing, row, place), rows.tolist(), out))
+        with self._lock:
+            self._bad |= {int(row): reason for row, reason in zip(rows, reasons, strict=True) if reason is not None}
+        bad = self.bad_files()
+        if len(bad) > self._fraction * self.shape[0]:
+            refuse(self._name, bad, self._fraction, self.shape[0])
+
+    def bad_files(self) -> tuple[BadFile, ...]:
+        """The unreadable images met so far."""
+        with self._lock:
+            bad = sorted(self._bad.items())
+        return self._listing.bad + tuple(BadFile(self._listing.names[row], reason) for row, reason in bad)

@@ -1,0 +1,239 @@
+"""The pixel store: a source is decoded once into one memory-mapped uint8 array (N, C, H, W).
+
+A store is a folder named by the fingerprint of its source:
+
+- ``pixels.u8``: the rows, nothing else; rows of unreadable images are black.
+- ``journal``: one line per finished chunk of rows, written after the chunk's pixels have reached the disk, with
+  their hash. A killed process leaves at worst a torn last line; what no line vouches for is decoded again.
+- ``manifest.json``: written last, and only for a whole store; it holds the size and time of ``pixels.u8``. A store
+  that no longer matches its manifest is checked chunk by chunk against the journal and mended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write, atomic_write_json, explained, locked
+from unlabeled.core.progress import progress, say
+from unlabeled.data import decode
+from unlabeled.data.images import BadFile, Pixels
+from unlabeled.data.listing import Listing, digest, printable
+from unlabeled.data.ondemand import Shape, decode_into, refuse, workers
+
+FORMAT = 1
+_CHUNK_BYTES, _CHUNK_ROWS = 4 << 20, 1024
+
+Bad = list[tuple[int, str]]
+
+
+class Stored(NamedTuple):
+    """A whole store: its pixels (N, C, H, W), the rows that could not be read, and a hash of both."""
+
+    pixels: Pixels
+    bad: Bad
+    fingerprint: str
+
+
+class _Chunk(NamedTuple):
+    hash: str
+    bad: Bad
+
+
+def store_key(listing: Listing, shape: Shape) -> str:
+    """The name of a store: everything its pixels depend on."""
+    return digest("store", FORMAT, decode.VERSION, listing.identity, len(listing.names), shape)
+
+
+def prepare(listing: Listing, shape: Shape, *, name: str, max_bad_fraction: float, cache: Path) -> Stored:
+    """Return the store of ``listing`` in ``cache``, decoding what is missing; other processes wait meanwhile.
+
+    Raises:
+        UserError: more than ``max_bad_fraction`` of the images are unreadable, or the disk is full.
+    """
+    folder = cache / "pixels" / store_key(listing, shape)
+    store = _Store(folder, listing, shape, name, max_bad_fraction)
+    stored = store.whole()
+    if stored is None:
+        with ExitStack() as stack:
+            lock = folder.with_suffix(".lock")
+            try:
+                stack.enter_context(locked(lock, wait=0.1, busy="busy"))
+            except UserError as error:
+                if str(error) != "busy":
+                    raise
+                say(f"another process is decoding '{name}'; waiting for it")
+                stack.enter_context(locked(lock))
+            stored = store.whole() or store.decode()
+    store.limit(stored.bad)
+    return stored
+
+
+class _Store:
+    def __init__(self, folder: Path, listing: Listing, shape: Shape, name: str, max_bad_fraction: float) -> None:
+        self.folder, self.listing, self.name, self.max_bad_fraction = folder, listing, name, max_bad_fraction
+        self.shape = (len(listing.names), *shape)
+        self.row_bytes = int(np.prod(shape))
+        self.chunk_rows = min(max(_CHUNK_BYTES // self.row_bytes, 16), _CHUNK_ROWS)
+        self.pixels, self.journal = folder / "pixels.u8", folder / "journal"
+
+    def whole(self) -> Stored | None:
+        """Return the store if it is complete and untouched since."""
+        try:
+            manifest = json.loads((self.folder / "manifest.json").read_bytes())
+            state = self.pixels.stat()
+            expected = [FORMAT, list(self.shape), state.st_size, state.st_mtime_ns]
+            if [manifest[key] for key in ("format", "shape", "size", "mtime_ns")] != expected:
+                return None
+            bad = _checked(manifest["bad"], self.shape[0])
+            fingerprint = str(manifest["fingerprint"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return None if state.st_size != self.shape[0] * self.row_bytes else self._open(bad, fingerprint)
+
+    def _open(self, bad: Bad, fingerprint: str) -> Stored:
+        return Stored(np.memmap(self.pixels, np.uint8, "r", shape=self.shape), bad, fingerprint)
+
+    def decode(self) -> Stored:
+        """Decode every chunk that the journal does not vouch for, then write the manifest."""
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "manifest.json").unlink(missing_ok=True)
+            descriptor = os.open(self.pixels, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        try:
+            with explained(self.pixels):
+                self._check_space(descriptor)
+                os.ftruncate(descriptor, self.shape[0] * self.row_bytes)
+            chunks = self._vouched(descriptor)
+            missing = [c for c in range(-(-self.shape[0] // self.chunk_rows)) if c not in chunks]
+            if missing:
+                self._decode_chunks(descriptor, missing, chunks)
+        finally:
+            os.close(descriptor)
+        bad = [entry for number in sorted(chunks) for entry in chunks[number].bad]
+        hashes = "".join(chunks[number].hash for number in sorted(chunks))
+        fingerprint = digest("pixels", self.shape, hashes, [row for row, _ in bad])
+        state = self.pixels.stat()
+        atomic_write_json(
+            self.folder / "manifest.json",
+            {
+                "format": FORMAT, "source": printable(self.name), "shape": list(self.shape), "size": state.st_size,
+                "mtime_ns": state.st_mtime_ns, "fingerprint": fingerprint, "bad": bad,
+            },
+        )  # fmt: skip
+        return self._open(bad, fingerprint)
+
+    def _check_space(self, descriptor: int) -> None:
+        state = os.fstat(descriptor)
+        missing = self.shape[0] * self.row_bytes - getattr(state, "st_blocks", 0) * 512
+        free = shutil.disk_usage(self.folder).free
+        if missing > free:
+            raise UserError(
+                f"decoding '{self.name}' needs {missing / 1e9:.1f} GB in {self.folder.parent}, where {free / 1e9:.1f} "
+                "GB are free; free some space, set $UNLABELED_CACHE to a larger disk, or choose a smaller size."
+            )
+
+    def _vouched(self, descriptor: int) -> dict[int, _Chunk]:
+        """Return the chunks whose journal line and pixels are sound, and rewrite the journal to just these."""
+        chunks: dict[int, _Chunk] = {}
+        lines = self.journal.read_bytes().split(b"\n")[:-1] if self.journal.exists() else []
+        for line in lines:
+            with suppress(ValueError, LookupError, TypeError):
+                if int(line[:8], 16) == zlib.crc32(line[9:]):
+                    number, hashed, bad = json.loads(line[9:])
+                    chunks[int(number)] = _Chunk(str(hashed), _checked(bad, self.shape[0]))
+        for number, chunk in list(chunks.items()):
+            start, stop = self._span(number)
+            data = os.pread(descriptor, (stop - start) * self.row_bytes, start * self.row_bytes)
+            if stop <= start or _hash(data) != chunk.hash:
+                del chunks[number]
+        atomic_write(self.journal, lambda handle: handle.writelines(map(_line, chunks, chunks.values())))
+        return chunks
+
+    def _span(self, number: int) -> tuple[int, int]:
+        return number * self.chunk_rows, min((number + 1) * self.chunk_rows, self.shape[0])
+
+    def _decode_chunks(self, descriptor: int, missing: Sequence[int], chunks: dict[int, _Chunk]) -> None:
+        total = self.shape[0]
+        done = total - sum(stop - start for start, stop in map(self._span, missing))
+        bad = [entry for chunk in chunks.values() for entry in chunk.bad]
+        with (
+            warnings.catch_warnings(),
+            explained(self.journal),
+            self.journal.open("ab") as journal,
+            progress("decode", total, done, "img") as tick,
+        ):
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is listed with the bad files
+            for number, array, chunk in self._decoded(missing):
+                start, stop = self._span(number)
+                data = array.reshape(-1).data
+                offset = start * self.row_bytes
+                while data:
+                    written = os.pwrite(descriptor, data, offset)
+                    data, offset = data[written:], offset + written
+                os.fsync(descriptor)
+                journal.write(_line(number, chunk))
+                journal.flush()
+                os.fsync(journal.fileno())
+                chunks[number] = chunk
+                bad += chunk.bad
+                self.limit(bad, done := done + stop - start)
+                tick(stop - start, f"{len(bad)} unreadable" if bad else "")
+
+    def _decoded(self, missing: Sequence[int]) -> Iterator[tuple[int, Pixels, _Chunk]]:
+        """Decode chunks in threads (Pillow works outside the interpreter's lock), a few ahead of the writer."""
+        ahead: deque[tuple[int, Future[tuple[Pixels, Bad]]]] = deque()
+        pool = ThreadPoolExecutor(workers(), "decode")
+        try:
+            for number in missing:
+                ahead.append((number, pool.submit(self._decode_rows, *self._span(number))))
+                if len(ahead) > 2 * workers():
+                    yield self._result(*ahead.popleft())
+            while ahead:
+                yield self._result(*ahead.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    @staticmethod
+    def _result(number: int, future: Future[tuple[Pixels, Bad]]) -> tuple[int, Pixels, _Chunk]:
+        array, bad = future.result()
+        return number, array, _Chunk(_hash(array.tobytes()), bad)
+
+    def _decode_rows(self, start: int, stop: int) -> tuple[Pixels, Bad]:
+        out = np.empty((stop - start, *self.shape[1:]), dtype=np.uint8)
+        reasons = [decode_into(self.listing, row, out[row - start]) for row in range(start, stop)]
+        return out, [(start + i, reason) for i, reason in enumerate(reasons) if reason is not None]
+
+    def limit(self, bad: Bad, seen: int | None = None) -> None:
+        if len(bad) + len(self.listing.bad) > self.max_bad_fraction * self.shape[0]:
+            files = [BadFile(self.listing.names[row], reason) for row, reason in sorted(bad)]
+            refuse(self.name, [*self.listing.bad, *files], self.max_bad_fraction, self.shape[0], seen)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _line(number: int, chunk: _Chunk) -> bytes:
+    text = json.dumps([number, chunk.hash, chunk.bad]).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _checked(bad: Any, total: int) -> Bad:
+    entries = [(int(row), str(reason)) for row, reason in bad]
+    if any(not 0 <= row < total for row, _ in entries):
+        raise ValueError("a bad row outside the store")
+    return entries
