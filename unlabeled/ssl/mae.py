@@ -1,0 +1,175 @@
+"""MAE: hide most patches of an image and paint them in again.
+
+He, Chen, Xie, Li, Dollar and Girshick, "Masked autoencoders are scalable vision learners", CVPR 2022,
+https://arxiv.org/abs/2111.06377.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from unlabeled.core.errors import UserError
+from unlabeled.heads.mae import MAEDecoder, patchify, sincos_positions, unpatchify
+from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Picture, Step
+from unlabeled.ssl.precision import full_precision
+
+
+class MAEConfig(MethodConfig):
+    name: Literal["mae"] = "mae"
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="fraction of the patches that is hidden")
+    norm_pix: bool = Field(True, description="predict patches normalised one by one; false: the pixels themselves")
+    decoder_dim: int = Field(128, ge=4, multiple_of=4, description="width of the decoder (paper: 512)")
+    decoder_depth: int = Field(2, ge=1, description="blocks in the decoder (paper: 8)")
+    decoder_heads: int = Field(4, ge=1, description="attention heads in the decoder (paper: 16)")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> MAEConfig:
+        if self.decoder_dim % self.decoder_heads:
+            raise ValueError(f"decoder_heads ({self.decoder_heads}) must divide decoder_dim ({self.decoder_dim})")
+        return self
+
+
+def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each patch less its mean, over its deviation (unbiased variance plus 1e-6), with both of them."""
+    mean = patches.mean(dim=-1, keepdim=True)
+    deviation = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / deviation, mean, deviation
+
+
+@full_precision
+def masked_error(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+    """Mean squared error of ``(B, N, values)`` predictions over the patches where ``hidden`` ``(B, N)`` is true."""
+    return (predicted - target).square().mean(dim=-1)[hidden].mean()
+
+
+@torch.no_grad()
+def initialise(module: nn.Module) -> None:
+    """The paper's initialisation (appendix A.1): Xavier linears, LayerNorms at identity."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
+        module.reset_parameters()
+
+
+class MAE(Method):
+    """Encode the visible patches with a timm vision transformer, decode all, compare the hidden ones.
+
+    cls, register and mask tokens are weight-decayed, one-dimensional parameters are not (as in the paper's
+    code): the default parameter groups. Positions are fixed and written into ``backbone.pos_embed``, so
+    that the saved backbone is an ordinary timm model.
+    """
+
+    Config = MAEConfig
+    backbone: Any  # a timm VisionTransformer, checked below
+
+    def __init__(self, config: MAEConfig, backbone: Any, info: DataInfo) -> None:
+        plain = isinstance(backbone, VisionTransformer) and not backbone.embed_dim % 4
+        if not plain or backbone.pos_embed is None or backbone.attn_pool is not None:
+            raise UserError(
+                f"the method 'mae' needs a plain vision transformer (position embeddings, no attention pooling, width "
+                f"divisible by 4), not this {type(backbone).__name__}; set backbone.name, e.g. to vit_tiny_patch16_224."
+            )
+        super().__init__(config, backbone, info)
+        embed = backbone.patch_embed
+        self.size: tuple[int, int] = embed.img_size
+        self.grid: tuple[int, int] = embed.grid_size
+        self.patch_size: tuple[int, int] = embed.patch_size
+        self.patches = self.grid[0] * self.grid[1]
+        if any(side % patch for side, patch in zip(self.size, self.patch_size, strict=True)):
+            raise UserError(
+                f"the method 'mae' needs patches that fill the image: {self.size[0]}x{self.size[1]} pixels are no "
+                f"multiple of {self.patch_size[0]}; change backbone.patch_size or backbone.img_size."
+            )
+        self.visible = int(self.patches * (1 - config.mask_ratio))
+        if not 0 < self.visible < self.patches:
+            raise UserError(
+                f"mask_ratio {config.mask_ratio} leaves {self.visible} of {self.patches} patches visible; change "
+                "method.mask_ratio or use smaller patches (backbone.patch_size)."
+            )
+        self.decoder = MAEDecoder(
+            backbone.embed_dim,
+            self.grid,
+            self.patch_size[0] * self.patch_size[1] * info.channels,
+            prefix=backbone.num_prefix_tokens,
+            dim=config.decoder_dim,
+            depth=config.decoder_depth,
+            heads=config.decoder_heads,
+        )
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        self.apply(initialise)
+        kernel = self.backbone.patch_embed.proj.weight
+        kernel.copy_(nn.init.xavier_uniform_(kernel.flatten(1).clone()).view_as(kernel))  # as if it were a linear layer
+        for token in (self.backbone.cls_token, self.backbone.reg_token, self.decoder.mask_token):
+            if token is not None:
+                nn.init.normal_(token, std=0.02)
+        self.backbone.pos_embed.zero_()
+        self.backbone.pos_embed[:, -self.patches :] = sincos_positions(*self.grid, self.backbone.embed_dim)
+        self.backbone.pos_embed.requires_grad_(False)
+
+    def masks(self, images: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Shuffle each image's patches; the first are visible.
+
+        Returns:
+            ``(B, patches)`` patch numbers in shuffled order, and ``(B, patches)`` bool, true where hidden.
+        """
+        noise = torch.rand(step.batch_size, self.patches, generator=step.generator("mask"))
+        order = noise[step.first : step.first + len(images)].argsort(dim=1, stable=True)
+        hidden = torch.ones_like(order, dtype=torch.bool).scatter(1, order[:, : self.visible], False)
+        return order.to(images.device), hidden.to(images.device)
+
+    def encode(self, images: Tensor, order: Tensor) -> Tensor:
+        """Run only the prefix tokens and the visible patches through the transformer: ``(B, prefix + visible, D)``."""
+        vit, prefix = self.backbone, self.backbone.num_prefix_tokens
+        tokens = vit._pos_embed(vit.patch_embed(images))
+        kept = order[:, : self.visible, None].expand(-1, -1, tokens.shape[-1])
+        tokens = torch.cat([tokens[:, :prefix], tokens[:, prefix:].gather(1, kept)], dim=1)
+        encoded: Tensor = vit.fc_norm(
+            vit.norm(vit.blocks(vit.norm_pre(tokens)))
+        )  # one of the two norms is the identity
+        return encoded
+
+    def _checked(self, batch: Batch) -> Tensor:
+        (view,) = batch.expect_views(1, "mae")
+        if view.shape[2:] != self.size:
+            raise UserError(
+                f"the method 'mae' got views of {view.shape[2]}x{view.shape[3]} pixels, its backbone takes "
+                f"{self.size[0]}x{self.size[1]}; make 'size' in the recipe's views and backbone.img_size agree."
+            )
+        return view
+
+    def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        images = self._checked(batch)
+        order, hidden = self.masks(images, step)
+        target = patchify(images, self.patch_size)
+        if self.config.norm_pix:
+            target, _, _ = normalise_patches(target)
+        predicted = self.decoder(self.encode(images, order), order)
+        return {"loss": masked_error(predicted, target, hidden)}
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch, step: Step) -> list[Picture]:
+        """Originals, what the encoder sees, and the hidden patches painted in, for the first 8 images."""
+        images = self._checked(batch)[:8]
+        order, hidden = self.masks(images, step)
+        original = patchify(images, self.patch_size)
+        predicted = self.decoder(self.encode(images, order), order).to(original)
+        if self.config.norm_pix:
+            _, mean, deviation = normalise_patches(original)
+            predicted = predicted * deviation + mean
+        middle = torch.zeros_like(original)
+        rows = [original, original.where(~hidden[:, :, None], middle), original.where(~hidden[:, :, None], predicted)]
+        pixels = torch.stack([unpatchify(row, self.patch_size, self.grid) for row in rows])
+        std, mean = (pixels.new_tensor(values).view(-1, 1, 1) for values in (self.info.std, self.info.mean))
+        return [
+            Picture("masked autoencoder", (pixels * std + mean).clamp(0, 1), ("original", "masked", "reconstructed"))
+        ]

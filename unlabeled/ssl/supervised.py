@@ -1,0 +1,40 @@
+"""Supervised training in the same loop: the ceiling in every comparison, not a self-supervised method."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlabeled.core.errors import UserError
+from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
+
+
+class SupervisedConfig(MethodConfig):
+    name: Literal["supervised"] = "supervised"
+
+
+class Supervised(Method):
+    """A linear classifier on the backbone, trained with the labels by mean cross-entropy."""
+
+    Config = SupervisedConfig
+    needs_labels = True
+
+    def __init__(self, config: SupervisedConfig, backbone: nn.Module, info: DataInfo) -> None:
+        if info.num_classes is None:
+            raise UserError(
+                "the method 'supervised' needs labels and the data has none; sort the images into one folder per "
+                "class, or choose a method that needs none (unlabeled recipes)."
+            )
+        super().__init__(config, backbone, info)
+        self.head = nn.Linear(self.embedding_dim, info.num_classes)
+
+    def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        (view,) = batch.expect_views(1, "supervised")
+        assert batch.labels is not None
+        logits = self.head(self.backbone(view))
+        return {
+            "loss": F.cross_entropy(logits, batch.labels),
+            "accuracy": (logits.detach().argmax(dim=1) == batch.labels).float().mean(),
+        }

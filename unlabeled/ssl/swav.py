@@ -1,0 +1,159 @@
+"""SwAV: predict from one crop of an image the cluster assignment of another.
+
+Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, "Unsupervised learning of visual features by
+contrasting cluster assignments", NeurIPS 2020, https://arxiv.org/abs/2006.09882.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from unlabeled.core import dist
+from unlabeled.core.errors import UserError
+from unlabeled.heads.projection import ProjectionHead
+from unlabeled.heads.prototypes import Prototypes
+from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
+from unlabeled.ssl.precision import full_precision
+
+LARGE = 2
+"""The first two views are the large crops, the only ones that codes are computed for."""
+
+
+class SwAVConfig(MethodConfig):
+    name: Literal["swav"] = "swav"
+    prototypes: int = Field(512, ge=2, description="number of prototypes K (3000 on ImageNet)")
+    temperature: float = Field(0.1, gt=0, description="tau of the prediction")
+    epsilon: float = Field(0.05, ge=0.025, description="smoothness of the codes; exp(-2/epsilon) must fit float32")
+    iterations: int = Field(3, ge=1, description="Sinkhorn iterations")
+    freeze_epochs: int = Field(1, ge=0, description="epochs in which the prototypes stay as they are")
+    queue: int = Field(0, ge=0, description="past projections that join the codes' computation; for small batches")
+    queue_from_epoch: int = Field(0, ge=0, description="first epoch in which the (full) queue is used")
+    hidden_dim: int | None = Field(None, ge=1, description="width of the hidden layer; default: the embedding's")
+    projection_dim: int = Field(128, ge=1, description="size of the projection")
+
+
+@torch.no_grad()
+@full_precision
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Soft codes that use all prototypes equally (equations 3 to 5).
+
+    Starting from ``exp(scores / epsilon)``, make in turn every prototype receive ``1 / K`` and every image give
+    ``1 / B`` of the total mass. B is the global batch: sums and the subtracted maximum run over all ranks.
+
+    Args:
+        scores: ``(b, K)`` cosines of this rank's projections with the prototypes.
+
+    Returns:
+        ``(b, K)`` codes; every row sums to 1.
+    """
+    highest = dist.gather(scores.max().view(1)).max()
+    codes = torch.exp((scores - highest) / epsilon)
+    codes /= dist.all_reduce_sum(codes.sum())
+    for _ in range(iterations):
+        codes /= dist.all_reduce_sum(codes.sum(dim=0)) * scores.shape[1]
+        codes /= codes.sum(
+            dim=1, keepdim=True
+        )  # each image's mass is 1, not 1 / B: the next column step undoes a factor
+    return codes
+
+
+@full_precision
+def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy between the codes of each large crop and the predictions of all *other* crops (equation 2, 6).
+
+    Args:
+        scores: ``(V, B, K)`` cosines of all crops, the large ones first.
+        codes: ``(L, B, K)`` codes of the large crops.
+    """
+    predictions = F.log_softmax(scores / temperature, dim=2)
+    pairs = -torch.einsum("ibk,vbk->iv", codes, predictions) / scores.shape[1]
+    others = ~torch.eye(len(codes), len(scores), dtype=torch.bool, device=scores.device)
+    return pairs[others].mean()
+
+
+class SwAV(Method):
+    """Multi-crop SwAV: the recipe's first two views are the large crops, all others the small ones."""
+
+    Config = SwAVConfig
+    accumulates = False
+    queue: Tensor
+    queued: Tensor
+
+    def __init__(self, config: SwAVConfig, backbone: nn.Module, info: DataInfo) -> None:
+        super().__init__(config, backbone, info)
+        hidden_dim = config.hidden_dim or self.embedding_dim
+        self.head = ProjectionHead(self.embedding_dim, hidden_dim, config.projection_dim, last_norm=False)
+        self.prototypes = Prototypes(config.projection_dim, config.prototypes)
+        self.register_buffer("queue", torch.zeros(LARGE, config.queue, config.projection_dim))
+        self.register_buffer("queued", torch.zeros((), dtype=torch.int64))
+        self.latest: Tensor | None = None
+
+    def before_step(self, step: Step) -> None:
+        self.prototypes.normalise()
+
+    def after_backward(self, step: Step) -> None:
+        if step.epoch < self.config.freeze_epochs:
+            self.prototypes.weight.grad = None  # no gradient, no momentum and no weight decay either
+
+    def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        projections = self.project(batch.views)
+        scores = self.prototypes(projections)
+        codes = self.codes(projections[:LARGE].detach(), step)
+        self.latest = projections[:LARGE].detach()
+        return {"loss": swapped_loss(scores, codes, self.config.temperature), **self.usage(codes[0])}
+
+    def project(self, views: Sequence[Tensor]) -> Tensor:
+        """Crops of one size pass the backbone in one batch, all of them the head in one: ``(V, B, dim)``."""
+        if len(views) < LARGE or views[0].shape != views[1].shape:
+            raise UserError(
+                "the method 'swav' needs two large crops of one size first; set count: 2 in the first of the recipe's "
+                "'views'."
+            )
+        groups = [torch.cat(list(group)) for _, group in groupby(views, key=lambda view: view.shape)]
+        projections = self.head(torch.cat([self.backbone(group) for group in groups]))
+        return F.normalize(projections.to(self.queue).view(len(views), len(views[0]), -1), dim=2)
+
+    @torch.no_grad()
+    def codes(self, large: Tensor, step: Step) -> Tensor:
+        """Codes of ``(L, B, dim)`` projections, together with this rank's share of the queue once that is full."""
+        config, codes = self.config, []
+        with_queue = config.queue and int(self.queued) >= config.queue and step.epoch >= config.queue_from_epoch
+        for projections, past in zip(large, self.queue, strict=True):
+            if with_queue:
+                projections = torch.cat([projections, past[dist.rank() :: dist.world_size()]])
+            scores = self.prototypes(projections)
+            codes.append(sinkhorn(scores, config.epsilon, config.iterations)[: large.shape[1]])
+        return torch.stack(codes)
+
+    @torch.no_grad()
+    def after_step(self, step: Step) -> None:
+        """Push the projections of all ranks into the queue, which is the same on each of them."""
+        if self.config.queue and self.latest is not None:
+            new = dist.gather(self.latest.transpose(0, 1).contiguous()).transpose(0, 1).to(self.queue)
+            self.queue.copy_(torch.cat([new, self.queue], dim=1)[:, : self.config.queue])
+            self.queued += new.shape[1]
+        self.latest = None
+
+    @torch.no_grad()
+    def usage(self, codes: Tensor) -> dict[str, Tensor]:
+        """The fraction of prototypes that lead for some image of the batch, and the entropy of a code."""
+        leads = dist.all_reduce_sum(torch.bincount(codes.argmax(dim=1), minlength=codes.shape[1]))
+        entropy = torch.special.entr(codes).sum(dim=1).mean()
+        return {"prototypes_used": (leads > 0).float().mean(), "code_entropy": entropy}
+
+    def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
+        ceiling = math.log(self.config.prototypes)
+        if step.epoch < self.config.freeze_epochs or logged.get("loss", 0.0) < 0.99 * ceiling:
+            return None
+        return (
+            f"SwAV has collapsed: its loss {logged['loss']:.3f} stands at ln K = {ceiling:.3f}, every crop gets the "
+            "same answer; lower optimizer.lr or method.epsilon, use fewer method.prototypes, or set method.queue."
+        )
