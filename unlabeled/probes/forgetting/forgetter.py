@@ -20,7 +20,7 @@ from unlabeled.core import files
 from unlabeled.core.config import Config
 from unlabeled.core.errors import Diverged, UserError
 from unlabeled.core.progress import progress
-from unlabeled.probes.forgetting.classifier import Classifier
+from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
 from unlabeled.probes.forgetting.images import LabelledImages, UnlabelledImages
 
 
@@ -217,7 +217,15 @@ class Forgetter(ABC):
                 need_labels(data.retain, self.name)
         else:
             data = data.without_labels()
-        return self._forget(prepared(model, device), data, seed, device, checkpoint or Checkpoint()).eval().cpu()
+        state = (checkpoint or Checkpoint()).keyed(
+            self.name,
+            self.config.model_dump_json(),
+            seed,
+            fingerprint(model),
+            data.retain.fingerprint,
+            data.forget.fingerprint,
+        )
+        return self._forget(prepared(model, device), data, seed, device, state).eval().cpu()
 
     @abstractmethod
     def _forget(

@@ -113,6 +113,10 @@ class UnlabelledImages:
         """The images at ``positions``."""
         return UnlabelledImages(self._pixels, self.preprocess, self.rows[positions])
 
+    def with_label(self, label: int) -> LabelledImages:
+        """The same images, every one of them labelled ``label``."""
+        return LabelledImages(self._pixels, torch.full((len(self._pixels),), label), self.preprocess, self.rows)
+
     def without_labels(self) -> UnlabelledImages:
         """The same images with no way back to labels."""
         return UnlabelledImages(self._pixels, self.preprocess, self.rows)

@@ -1,0 +1,82 @@
+"""The loop of the algorithms that walk a retain and a forget batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled.probes.forgetting.classifier import Classifier
+from unlabeled.probes.forgetting.forgetter import Checkpoint, Epoch, ForgetData, TrainConfig, adam, run_epochs
+from unlabeled.probes.forgetting.images import Rows, UnlabelledImages
+
+PairLoss = Callable[[Rows, Rows], Tensor]
+"""From positions in the retain set and positions in the forget set to a loss."""
+
+
+def walk_pairs(
+    retain: UnlabelledImages, forget: UnlabelledImages, batch_size: int, key: tuple[int | str, ...]
+) -> Iterator[tuple[Rows, Rows]]:
+    """Positions in both sets, over the whole *longer* set; the shorter starts again (newly shuffled) as often as
+    needed. A pure function of ``key``.
+    """
+    pairs = max(-(-len(retain) // batch_size), -(-len(forget) // batch_size))
+
+    def cycle(images: UnlabelledImages, name: str) -> Iterator[Rows]:
+        lap = 0
+        while True:
+            yield from images.positions(batch_size, (*key, name, lap))
+            lap += 1
+
+    keeps, leaves = cycle(retain, "retain"), cycle(forget, "forget")
+    for _ in range(pairs):
+        yield next(keeps), next(leaves)
+
+
+def train_paired(
+    model: Classifier,
+    data: ForgetData,
+    config: TrainConfig,
+    loss_of: PairLoss,
+    *,
+    seed: int,
+    stage: str,
+    checkpoint: Checkpoint,
+    mask: dict[str, Tensor] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> None:
+    """Train ``model`` in place on the pairs of :func:`walk_pairs`.
+
+    Args:
+        loss_of: the loss of one pair, computed with ``model``.
+        mask: 0/1 tensors by parameter name; a parameter moves only where its mask is 1.
+        stop: asked after each epoch.
+    """
+    optimiser = adam(model.parameters(), config.lr, config.weight_decay)
+    masked: list[tuple[nn.Parameter, Tensor]] = []
+    if mask is not None:
+        masked = [(parameter, mask[name]) for name, parameter in model.named_parameters()]
+
+    def epoch(number: int) -> Epoch:
+        model.train()
+        losses: list[Tensor] = []
+        for keep, leave in walk_pairs(data.retain, data.forget, config.batch_size, ("forgetting", stage, seed, number)):
+            loss = loss_of(keep, leave)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            for parameter, allowed in masked:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(allowed)
+            optimiser.step()
+            losses.append(loss.detach())
+        return Epoch(float(torch.stack(losses).mean()), stop is not None and stop())
+
+    run_epochs(stage, config.epochs, {"model": model, "optimiser": optimiser}, epoch, checkpoint)
+
+
+def wrong_labels(labels: Tensor, classes: int, generator: np.random.Generator) -> Tensor:
+    """For each label another one of the ``classes``, uniformly."""
+    shift = torch.from_numpy(generator.integers(1, max(classes, 2), len(labels)))
+    return (labels + shift) % classes
