@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from unlabeled.core.errors import nearest
-from unlabeled.probes.arrays import InputError, Labels
+from unlabeled.probes.arrays import InputError
 from unlabeled.probes.base import Probe
 from unlabeled.probes.statistics import Statistics
 
@@ -26,8 +26,8 @@ class ClosedFormProbe(Probe):
     statistics_: Statistics
 
     @abstractmethod
-    def _solve(self) -> tuple[Tensor, Tensor]:
-        """Weights (C, D) and offsets (C,) in float64 from ``self.statistics_``."""
+    def _solve(self) -> tuple[Any, ...]:
+        """Weights (C, D), offsets (C,) in float64, and what else the probe wants to keep, from ``self.statistics_``."""
 
     def _checks(self) -> dict[str, Any]:
         """Names of parameters with their allowed values."""
@@ -103,7 +103,7 @@ class ClosedFormProbe(Probe):
         return self.statistics_.cache[key]
 
     def _scores(self, block: Tensor) -> Tensor:
-        weight, bias = self._solution()
+        weight, bias = self._solution()[:2]
         shift = self.statistics_.shift.to(block.device)
         # Centring first keeps float32 products accurate when all means are far from zero.
         offset = bias + weight @ self.statistics_.shift

@@ -146,11 +146,8 @@ class KNNProbe(Probe):
         queries = self.bank_ if len(rows) == n else self.bank_[at if isinstance(self.bank_, Tensor) else rows]
         k = min(max(ks), n - 1)
         found = search(self.bank_, queries, k, metric=self.metric, device=place, exclude_rows=rows)
-        return (
-            (self._vote_all(found, ks, temperatures) == self.codes_[at.to(self.codes_.device)].to(place))
-            .float()
-            .mean(2)
-        )
+        wanted = self.codes_[at.to(self.codes_.device)].to(place)
+        return (self._vote_all(found, ks, temperatures) == wanted).float().mean(2)
 
     def _vote_all(self, found: Neighbours, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:
         """Votes grow with k: neighbours are added segment by segment, an argmax after each."""
@@ -195,8 +192,8 @@ class KNNProbe(Probe):
 
 def _row_parts(found: Neighbours, classes: int) -> list[Neighbours]:
     rows = max(1, VOTES // classes)
-    parts = zip(found.similarity.split(rows), found.index.split(rows), strict=True)
-    return [Neighbours(similarity, index) for similarity, index in parts]
+    parts = [slice(start, start + rows) for start in range(0, len(found.index), rows)]
+    return [Neighbours(found.similarity[part], found.index[part]) for part in parts]
 
 
 def knn_reading(features: Any, labels: Any, *, k: int = 20, temperature: float = 0.07, seed: int = 0) -> float:

@@ -27,7 +27,8 @@ def _spectrum(X: Any, *, centre: bool) -> Tensor:
         features = features - features.mean(0)
     if len(features) > 4 * features.shape[1]:  # a QR factor has the same singular values and only D rows
         features = torch.linalg.qr(features, mode="r").R
-    return torch.linalg.svdvals(features)
+    values: Tensor = torch.linalg.svdvals(features)
+    return values
 
 
 def _entropy_rank(weights: Tensor, eps: float) -> float:
@@ -78,9 +79,8 @@ def lidar(X: Any, delta: float = 1e-4, eps: float = 1e-7) -> float:
     between = torch.cov(means.T).view(views.shape[2], views.shape[2])
     around = (views - means.unsqueeze(1)).flatten(0, 1)
     within = around.T @ around / (len(views) * (views.shape[1] - 1))
-    values, vectors = torch.linalg.eigh(
-        within + delta * torch.eye(len(within), dtype=within.dtype, device=within.device)
-    )
+    within.diagonal().add_(delta)
+    values, vectors = torch.linalg.eigh(within)
     whiten = vectors * values.rsqrt()
     spectrum = torch.linalg.eigvalsh(whiten.T @ between @ whiten).clamp_min(0)
     return _entropy_rank(spectrum, eps)

@@ -1,0 +1,110 @@
+"""The closed-form probes against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import OAS
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.neighbors import NearestCentroid
+
+from unlabeled.probes.lda import LDAProbe, MahalanobisProbe, shrunk_covariance
+from unlabeled.probes.nmc import NearestMeanProbe
+from unlabeled.probes.ridge import RidgeProbe
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 7, 1500)
+    X = rng.normal(size=(7, 24))[y] * 1.2 + rng.normal(size=(1500, 24)) @ rng.normal(size=(24, 24)) * 0.5 + 100.0
+    return X[:1000].astype(np.float32), y[:1000], X[1000:].astype(np.float32), y[1000:]
+
+
+def test_nearest_centroid(data):
+    X, y, Z, _ = data
+    ours, theirs = NearestMeanProbe().fit(X, y), NearestCentroid().fit(X.astype(float), y)
+    assert (ours.predict(Z) == theirs.predict(Z.astype(float))).all()
+    assert np.allclose(ours.statistics_.means, theirs.centroids_, rtol=1e-6)
+
+
+def test_cosine_means(data):
+    X, y, Z, _ = data
+    X, Z = X - 100, Z - 100
+    means = np.stack([X[y == c].mean(0) for c in range(7)])
+    cosine = (Z / np.linalg.norm(Z, axis=1, keepdims=True)) @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+    ours = NearestMeanProbe("cosine").fit(X, y)
+    assert np.allclose(ours.decision_function(Z), cosine, atol=1e-5)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1, 0.7, 1.0])
+def test_discriminant_analysis(data, shrinkage):
+    X, y, Z, _ = data
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage or None).fit(X.astype(float), y)
+    ours = LDAProbe(shrinkage=shrinkage).fit(X, y)
+    weight, bias = ours._solution()[:2]
+    # scikit-learn leaves a term that is common to all classes in; only differences between classes matter.
+    centred = theirs.coef_ - theirs.coef_.mean(0)
+    assert np.allclose(weight - weight.mean(0), centred, rtol=1e-5, atol=1e-6 * np.abs(centred).max())
+    assert (ours.predict(Z) == theirs.predict(Z.astype(float))).all()
+    assert np.allclose(ours.predict_proba(Z), theirs.predict_proba(Z.astype(float)), atol=2e-4)
+    assert bias.shape == (7,)
+
+
+def test_oas_shrinkage(data):
+    X = (data[0] - data[0].mean(0)).astype(float)
+    ours = shrunk_covariance(torch.from_numpy(X.T @ X), len(X), "oas")
+    assert np.allclose(ours, OAS(assume_centered=True).fit(X).covariance_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0, 100.0])
+def test_ridge(data, alpha):
+    X, y, Z, _ = data
+    ours = RidgeProbe(alpha, relative=False).fit(X, y)
+    targets = np.where(y[:, None] == np.arange(7), 1.0, -1.0)
+    reference = Ridge(alpha).fit(X.astype(float), targets)
+    weight, bias = ours.weights(alpha)
+    assert np.allclose(weight, reference.coef_, rtol=1e-6, atol=1e-9)
+    assert np.allclose(bias, reference.intercept_, rtol=1e-6, atol=1e-6)
+    theirs = RidgeClassifier(alpha).fit(X.astype(float), y)
+    assert (ours.predict(Z) == theirs.predict(Z.astype(float))).all()
+    assert np.allclose(ours.decision_function(Z), theirs.decision_function(Z.astype(float)), atol=1e-4)
+
+
+def test_ridge_path_and_cross_validation(data):
+    X, y, _, _ = data
+    alphas = np.logspace(-3, 5, 20)
+    ours = RidgeProbe(alphas, relative=False).fit(X, y)
+    centred = X.astype(float) - X.mean(0, dtype=float)
+    targets = np.where(y[:, None] == np.arange(7), 1.0, -1.0)
+    hats = [centred @ np.linalg.solve(centred.T @ centred + a * np.eye(24), centred.T) + 1 / len(X) for a in alphas]
+    errors = [((targets - h @ targets) ** 2).sum() / len(X) / (1 - np.trace(h) / len(X)) ** 2 for h in hats]
+    assert np.allclose(ours.path().error, errors, rtol=1e-8)
+    assert ours.alpha_ == pytest.approx(alphas[int(np.argmin(errors))])
+
+
+def test_mahalanobis(data):
+    X, y, Z, _ = data
+    ours = MahalanobisProbe(shrinkage=0.0).fit(X, y)
+    means = np.stack([X[y == c].astype(float).mean(0) for c in range(7)])
+    within = X.astype(float) - means[y]
+    inverse = np.linalg.inv(within.T @ within / len(X))
+    apart = Z[:, None].astype(float) - means
+    assert np.allclose(ours.scores(Z), -np.einsum("nci,ij,ncj->nc", apart, inverse, apart), rtol=1e-4)
+    uniform = LDAProbe(shrinkage=0.0, priors="uniform").fit(X, y)
+    assert (ours.predict(Z) == uniform.predict(Z)).all()
+
+
+def test_class_covariances(data):
+    X, y, Z, _ = data
+    ours = MahalanobisProbe("class", shrinkage=0.2).fit(X, y)
+    expected = []
+    for c in range(7):
+        rows = X[y == c].astype(float)
+        cov = np.cov(rows.T, bias=True)
+        cov = 0.8 * cov + 0.2 * np.trace(cov) / 24 * np.eye(24)
+        spread = np.sqrt(np.diag(cov))
+        inverse = np.linalg.inv(cov / np.outer(spread, spread))
+        apart = Z.astype(float) - rows.mean(0)
+        expected.append(-np.einsum("ni,ij,nj->n", apart, inverse, apart))
+    assert np.allclose(ours.scores(Z), np.stack(expected, 1), rtol=1e-4)

@@ -1,0 +1,291 @@
+"""The linear probe: every learning rate, weight decay and normalisation trained at once as stacked heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlabeled.core.errors import nearest
+from unlabeled.core.rng import torch_generator
+from unlabeled.probes.arrays import Features, InputError, Rows, blocks, take
+from unlabeled.probes.base import SoftmaxProbe, at_least_two, class_codes
+from unlabeled.probes.splits import held_out
+
+Normalise = Literal["none", "l2", "scale", "standard"]
+NORMALISATIONS: tuple[Normalise, ...] = ("none", "l2", "scale", "standard")
+LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+BYTES_IN_MEMORY = 1 << 30  # features up to 1 GB are read once; larger ones batch by batch
+EPS = 1e-6  # of the standardisation, MAE's BatchNorm1d
+
+
+@dataclass(frozen=True)
+class Head:
+    """One setting of the sweep, and what it reached on the held-out part of the training data."""
+
+    lr: float
+    weight_decay: float
+    normalise: Normalise
+    accuracy: float = math.nan
+    loss: float = math.nan
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and standard deviation of each feature over the training rows."""
+
+    mean: Tensor
+    std: Tensor
+
+    def apply(self, block: Tensor, normalise: str) -> Tensor:
+        """Normalise (B, D) rows.
+
+        ``"l2"``: to unit length; ``"scale"``: each feature to mean 0, all by one number to mean variance 1;
+        ``"standard"``: each feature to mean 0 and variance 1.
+        """
+        if normalise == "l2":
+            return F.normalize(block, dim=1)
+        if normalise == "scale":
+            return (block - self.mean) / self.std.square().mean().sqrt()
+        return (block - self.mean) / self.std if normalise == "standard" else block
+
+
+class LinearProbe(SoftmaxProbe):
+    """Softmax regression by SGD with momentum and a cosine schedule, swept over settings in one pass.
+
+    All settings see the same batches; their heads are columns of one matrix, so that one product serves all of them.
+    The setting is chosen on a stratified part of the training data, then its head is trained anew on all of it.
+
+    ``normalise="standard"`` is the MAE protocol's ``BatchNorm1d(affine=False, eps=1e-6)`` in front of the head
+    (He et al. 2021, A.1) with the statistics of the whole training set, to which BatchNorm's running ones converge.
+    ``"scale"`` keeps the features' proportions and only makes the learning rates mean the same for every backbone.
+
+    Args:
+        lr: learning rates to try.
+        weight_decay: weight decays to try (not applied to biases).
+        normalise: ``"none"``, ``"l2"``, ``"scale"``, ``"standard"``, or several to try.
+        epochs: passes over the rows; fewer than ``min_steps`` steps are stretched to as many.
+        batch_size: rows a step.
+        momentum: of SGD.
+        min_steps: so that small data sets converge too.
+        held_out: share of the training rows that chooses the setting; none is held out for a single setting.
+        seed: of the split and the order of the rows.
+        device: where to compute; default: where the features lie.
+
+    Attributes:
+        best_: the chosen :class:`Head`.
+        heads_: all of them with their held-out accuracy and loss.
+        coef_, intercept_: (C, D) and (C,) float32, on normalised features.
+    """
+
+    best_: Head
+    heads_: tuple[Head, ...]
+    coef_: Tensor
+    intercept_: Tensor
+    mean_: Tensor
+    std_: Tensor
+
+    def __init__(
+        self,
+        lr: float | Sequence[float] = LEARNING_RATES,
+        weight_decay: float | Sequence[float] = (0.0, 1e-3),
+        normalise: Normalise | Sequence[Normalise] = ("scale", "standard"),
+        epochs: int = 30,
+        batch_size: int = 256,
+        momentum: float = 0.9,
+        min_steps: int = 500,
+        held_out: float = 0.2,
+        seed: int = 0,
+        device: str | None = None,
+    ) -> None:
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.normalise = normalise
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.momentum = momentum
+        self.min_steps = min_steps
+        self.held_out = held_out
+        self.seed = seed
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> LinearProbe:
+        """Choose a setting on a held-out part of (N, D) features with (N,) labels, then train it on all rows.
+
+        Raises:
+            InputError: features or labels that cannot be used, fewer than two classes, or a bad parameter.
+        """
+        heads = self._heads()
+        features, labels, place = self._fit_inputs(X, y)
+        self.classes_, codes = class_codes(labels)
+        at_least_two(self.classes_, "LinearProbe")
+        if len(features) * features.shape[1] * 4 <= BYTES_IN_MEMORY:
+            features = take(features, slice(0, len(features)), place)
+        everything = np.arange(len(codes))
+        kept, held = (
+            held_out(codes, self.held_out, self.seed, "linear") if len(heads) > 1 else (everything, everything[:0])
+        )
+        if len(held):
+            trained, scaling = self._train(features, codes, kept, heads, place)
+            heads = self._judge(trained, scaling, features, codes, held, heads, place)
+            self.heads_ = tuple(heads)
+            heads = [max(heads, key=lambda head: (head.accuracy, -head.loss))]
+        else:  # nothing to choose by: one setting, or classes of a single row
+            self.heads_ = tuple(heads)
+            heads = [heads[len(heads) // 2]]
+        self.best_ = heads[0]
+        (weight,), scaling = self._train(features, codes, everything, heads, place)
+        self.coef_, self.intercept_ = weight[0, :, :-1], weight[0, :, -1]
+        self.mean_, self.std_ = scaling.mean, scaling.std
+        return self
+
+    def sweep(self, X: Any, y: Any) -> list[tuple[Head, Tensor]]:
+        """Train every setting on all rows and return each with its (C, D + 1) weights, the last column the biases."""
+        heads = self._heads()
+        features, labels, place = self._fit_inputs(X, y)
+        self.classes_, codes = class_codes(labels)
+        at_least_two(self.classes_, "LinearProbe")
+        weights, _ = self._train(features, codes, np.arange(len(codes)), heads, place)
+        return list(zip(heads, torch.cat(weights), strict=True))
+
+    def _scores(self, block: Tensor) -> Tensor:
+        scaling = Scaling(self.mean_.to(block), self.std_.to(block))
+        return F.linear(scaling.apply(block, self.best_.normalise), self.coef_.to(block), self.intercept_.to(block))
+
+    def _train(
+        self, X: Features | Tensor, codes: Rows, rows: Rows, heads: list[Head], place: torch.device
+    ) -> tuple[list[Tensor], Scaling]:
+        """Train all heads on some rows: for each normalisation (H, C, D + 1) weights, in the order of ``heads``."""
+        scaling = _scaling(X, rows, place)
+        groups = [(n, [h for h in heads if h.normalise == n]) for n in NORMALISATIONS]
+        stacks = [
+            _Stack(group, normalise, X.shape[1], len(self.classes_), self.momentum, place)
+            for normalise, group in groups
+            if group
+        ]
+        targets = torch.from_numpy(codes).to(place)
+        size = min(self.batch_size, len(rows))
+        per_epoch = -(-len(rows) // size)
+        epochs = max(self.epochs, -(-self.min_steps // per_epoch))
+        step = 0
+        for epoch in range(epochs):
+            order = torch.randperm(len(rows), generator=torch_generator(self.seed, "linear", epoch)).numpy()
+            for start in range(0, len(rows), size):
+                batch = rows[order[start : start + size]]
+                block = take(X, batch, place)
+                decay = 0.5 * (1 + math.cos(math.pi * step / (epochs * per_epoch)))
+                target = targets[torch.from_numpy(batch).to(place)]
+                for stack in stacks:
+                    stack.step(scaling.apply(block, stack.normalise), target, decay)
+                step += 1
+        return [stack.weights() for stack in stacks], scaling
+
+    def _judge(
+        self,
+        weights: list[Tensor],
+        scaling: Scaling,
+        X: Features | Tensor,
+        codes: Rows,
+        rows: Rows,
+        heads: list[Head],
+        place: torch.device,
+    ) -> list[Head]:
+        """Accuracy and loss of every head on some rows."""
+        order = [head for normalise in NORMALISATIONS for head in heads if head.normalise == normalise]
+        names = [normalise for normalise in NORMALISATIONS if any(h.normalise == normalise for h in heads)]
+        right, loss = torch.zeros(2, len(heads), dtype=torch.float64, device=place)
+        for start in range(0, len(rows), 1024):
+            part = rows[start : start + 1024]
+            block, target = take(X, part, place), torch.from_numpy(codes[part]).to(place)
+            first = 0
+            for normalise, weight in zip(names, weights, strict=True):
+                for w in weight:  # one head at a time: the logits of all would need much memory
+                    logits = F.linear(scaling.apply(block, normalise), w[:, :-1], w[:, -1])
+                    right[first] += (logits.argmax(1) == target).sum()
+                    loss[first] += F.cross_entropy(logits, target, reduction="sum")
+                    first += 1
+        n = len(rows)
+        return [
+            Head(h.lr, h.weight_decay, h.normalise, float(r) / n, float(v) / n if bool(v.isfinite()) else math.inf)
+            for h, r, v in zip(order, right, loss, strict=True)
+        ]
+
+    def _heads(self) -> list[Head]:
+        rates, decays = (np.atleast_1d(np.asarray(v, dtype=float)) for v in (self.lr, self.weight_decay))
+        names = [self.normalise] if isinstance(self.normalise, str) else list(self.normalise)
+        if not len(rates) or not (rates > 0).all():
+            raise InputError(f"LinearProbe: lr must be above 0, not {self.lr!r}.")
+        if not len(decays) or not (decays >= 0).all():
+            raise InputError(f"LinearProbe: weight_decay must be 0 or more, not {self.weight_decay!r}.")
+        if not 0 < self.held_out < 1:
+            raise InputError(f"LinearProbe: held_out must lie between 0 and 1, not {self.held_out!r}.")
+        for name in names:
+            if name not in NORMALISATIONS:
+                raise InputError(f"LinearProbe: normalise cannot be {name!r}.{nearest(str(name), NORMALISATIONS)}")
+        for count in ("epochs", "batch_size"):
+            if getattr(self, count) < 1:
+                raise InputError(f"LinearProbe: {count} must be at least 1, not {getattr(self, count)!r}.")
+        return [Head(float(r), float(d), n) for n in NORMALISATIONS if n in names for d in decays for r in rates]
+
+
+class _Stack:
+    """H heads as the columns of one (D + 1, C·H) matrix; the gradient of softmax regression needs no autograd.
+
+    Heads vary fastest: a softmax over classes then runs along vectors of heads, several times faster on a CPU.
+    """
+
+    def __init__(
+        self, heads: list[Head], normalise: str, dim: int, classes: int, momentum: float, device: torch.device
+    ) -> None:
+        self.normalise, self.classes, self.momentum = normalise, classes, momentum
+        self.weight = torch.zeros(dim + 1, len(heads) * classes, device=device)
+        self.velocity, self.gradient = torch.zeros_like(self.weight), torch.empty_like(self.weight)
+        self.lr = torch.tensor([h.lr for h in heads], device=device).repeat(classes)
+        decay = torch.tensor([h.weight_decay for h in heads], device=device).repeat(classes)
+        self.decay = decay if bool(decay.any()) else None
+
+    def step(self, x: Tensor, target: Tensor, schedule: float) -> None:
+        """One SGD step of every head on the same batch: v ← mv + g + λw, w ← w - lr·v."""
+        delta = torch.addmm(self.weight[-1], x, self.weight[:-1]).view(len(x), self.classes, -1)
+        # e^-60 is nothing beside the largest class's 1; below e^-87 denormals would slow the products tenfold.
+        delta = delta.sub_(delta.amax(1, keepdim=True)).clamp_min_(-60).exp_()
+        delta.div_(delta.sum(1, keepdim=True))
+        delta[torch.arange(len(x), device=x.device), target] -= 1
+        error = delta.view(len(x), -1).div_(len(x))
+        torch.mm(x.T, error, out=self.gradient[:-1])
+        torch.sum(error, dim=0, out=self.gradient[-1])
+        if self.decay is not None:
+            self.gradient[:-1].addcmul_(self.weight[:-1], self.decay)
+        self.velocity.mul_(self.momentum).add_(self.gradient)
+        self.weight.addcmul_(self.velocity, self.lr, value=-schedule)
+
+    def weights(self) -> Tensor:
+        """(H, C, D + 1)."""
+        return self.weight.view(len(self.weight), self.classes, -1).permute(2, 1, 0).contiguous()
+
+
+def _scaling(X: Features | Tensor, rows: Rows, place: torch.device) -> Scaling:
+    """Mean and standard deviation over some rows, in one sweep of shifted float64 sums."""
+    shift: Tensor | None = None
+    total = square = torch.zeros(())
+    chosen = torch.zeros(len(X), dtype=torch.bool)
+    chosen[torch.from_numpy(rows)] = True
+    for part, block in blocks(X, place):
+        kept = block[chosen[part].to(place)].double()
+        if not len(kept):
+            continue
+        if shift is None:
+            shift = kept.mean(0)
+            total, square = torch.zeros_like(shift), torch.zeros_like(shift)
+        total += (kept - shift).sum(0)
+        square += (kept - shift).square().sum(0)
+    assert shift is not None
+    mean = total / len(rows)
+    variance = (square / len(rows) - mean.square()).clamp_min(0)
+    return Scaling((mean + shift).float(), (variance + EPS).sqrt().float())
