@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -68,6 +68,17 @@ def need_labels(images: UnlabelledImages, who: str) -> LabelledImages:
     return images
 
 
+class Seconds(NamedTuple):
+    """Time spent on a piece of work; ``processor`` does not count waiting for a processor that others use."""
+
+    wall: float
+    processor: float
+
+    @staticmethod
+    def now() -> Seconds:
+        return Seconds(time.perf_counter(), time.process_time())
+
+
 class Checkpoint:
     """States between epochs, and the seconds spent on them; in a folder, or nowhere.
 
@@ -79,8 +90,8 @@ class Checkpoint:
     def __init__(self, folder: Path | None = None, key: str = "") -> None:
         self.folder = folder
         self.key = key
-        self._before = 0.0
-        self._start = time.perf_counter()
+        self._before = Seconds(0.0, 0.0)
+        self._start = Seconds.now()
 
     def keyed(self, *parts: object) -> Checkpoint:
         """The same folder, bound to further facts (settings, seed, model, data)."""
@@ -88,9 +99,13 @@ class Checkpoint:
         return self
 
     @property
-    def seconds(self) -> float:
-        """Seconds of work so far, those before an interruption included."""
-        return self._before + time.perf_counter() - self._start
+    def seconds(self) -> Seconds:
+        """Time spent so far, that before an interruption included."""
+        now = Seconds.now()
+        return Seconds(
+            self._before.wall + now.wall - self._start.wall,
+            self._before.processor + now.processor - self._start.processor,
+        )
 
     def load(self, stage: str) -> dict[str, Any] | None:
         """Return the state saved for ``stage``, or ``None``."""
@@ -102,7 +117,7 @@ class Checkpoint:
             return None
         if state.get("key") != self.key:
             return None
-        self._before = max(self._before, float(state["seconds"]))
+        self._before = max(self._before, Seconds(*state["seconds"]))
         return state
 
     def save(self, stage: str, state: Mapping[str, Any]) -> None:
@@ -110,7 +125,7 @@ class Checkpoint:
         if self.folder is None:
             return
         buffer = io.BytesIO()
-        torch.save({**state, "key": self.key, "seconds": self.seconds}, buffer)
+        torch.save({**state, "key": self.key, "seconds": tuple(self.seconds)}, buffer)
         files.atomic_write(self.folder / f"{stage}.pt", lambda handle: handle.write(buffer.getvalue()))
 
 

@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save
 from unlabeled.core import files
 from unlabeled.core.errors import UserError
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import Checkpoint
+from unlabeled.probes.forgetting.forgetter import Checkpoint, Seconds
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and the seconds its making took."""
+    """A model and the time its making took."""
 
     model: Classifier
-    seconds: float
+    seconds: Seconds
 
 
 def save_classifier(model: Classifier, path: Path) -> None:
@@ -57,11 +57,11 @@ def cached(template: Classifier, folder: Path, key: str, make: Callable[[Checkpo
     facts = home / "facts.json"
     with files.locked(folder / f".{key}.lock"):
         if facts.is_file():
-            seconds = float(json.loads(facts.read_text())["seconds"])
+            seconds = Seconds(**json.loads(facts.read_text()))
             return Trained(load_classifier(template, home / "model.safetensors"), seconds)
         checkpoint = Checkpoint(home / "checkpoint", key)
         model = make(checkpoint)
         seconds = checkpoint.seconds
         save_classifier(model, home / "model.safetensors")
-        files.atomic_write_json(facts, {"seconds": seconds})
+        files.atomic_write_json(facts, seconds._asdict())
     return Trained(model, seconds)

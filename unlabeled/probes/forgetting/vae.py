@@ -48,7 +48,8 @@ class EmbeddingVAE(nn.Module):
 
     def error(self, embeddings: Tensor, noise: Tensor | None = None) -> Tensor:
         """Squared reconstruction error ``||h(e) - e||²`` of each embedding, ``(B,)``."""
-        return (self(embeddings, noise) - embeddings).square().sum(1)
+        rebuilt: Tensor = self(embeddings, noise)
+        return (rebuilt - embeddings).square().sum(1)
 
     def loss(self, embeddings: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
         """``(sum (ê - e)² + kl_weight * KL) / B``."""
