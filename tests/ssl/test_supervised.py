@@ -16,7 +16,7 @@ def test_supervised_is_cross_entropy_on_the_labels(resnet, info, step):
     method = Supervised(SupervisedConfig(), resnet(), info)
     view, labels = torch.randn(4, 1, 28, 28), torch.tensor([0, 9, 3, 3])
     logged = method(Batch([view], torch.arange(4), labels), step)
-    logits = method.head(method.backbone(view))
+    logits = method.classifier(method.backbone(view))
     torch.testing.assert_close(logged["loss"], F.cross_entropy(logits, labels))
     torch.testing.assert_close(logged["accuracy"], (logits.argmax(1) == labels).float().mean())
     assert method.needs_labels

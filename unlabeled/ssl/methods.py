@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unlabeled.ssl.gsimclr import GSimCLR
 from unlabeled.ssl.mae import MAE
 from unlabeled.ssl.method import Method
 from unlabeled.ssl.random_init import RandomInit
@@ -14,6 +15,7 @@ from unlabeled.ssl.swav import SwAV
 METHODS: dict[str, type[Method]] = {
     "rotation": Rotation,
     "simclr": SimCLR,
+    "gsimclr": GSimCLR,
     "swav": SwAV,
     "mae": MAE,
     "random_teacher": RandomTeacher,

@@ -6,7 +6,7 @@ representations", ICML 2020, https://arxiv.org/abs/2002.05709.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +59,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 class SimCLR(Method):
     """Both views through backbone and head in ONE forward, so that BatchNorm sees them together."""
 
-    Config = SimCLRConfig
+    Config: ClassVar[type[MethodConfig]] = SimCLRConfig
     accumulates = False
 
     def __init__(self, config: ContrastiveConfig, backbone: nn.Module, info: DataInfo) -> None:

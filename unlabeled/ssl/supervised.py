@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlabeled.core.errors import UserError
-from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
+from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
 
 
 class SupervisedConfig(MethodConfig):
@@ -28,12 +28,21 @@ class Supervised(Method):
                 "class, or choose a method that needs none (unlabeled recipes)."
             )
         super().__init__(config, backbone, info)
-        self.head = nn.Linear(self.embedding_dim, info.num_classes)
+        self.classifier = nn.Linear(self.embedding_dim, info.num_classes)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The default, with the classifier left out of weight decay and of LARS's adaptation."""
+        encoder = [p for p in self.backbone.parameters() if p.requires_grad]
+        return [
+            ParameterGroup([p for p in encoder if p.ndim > 1]),
+            ParameterGroup([p for p in encoder if p.ndim <= 1], weight_decay=False, adapt=False),
+            ParameterGroup(list(self.classifier.parameters()), weight_decay=False, adapt=False),
+        ]
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         (view,) = batch.expect_views(1, "supervised")
         assert batch.labels is not None
-        logits = self.head(self.backbone(view))
+        logits = self.classifier(self.backbone(view))
         return {
             "loss": F.cross_entropy(logits, batch.labels),
             "accuracy": (logits.detach().argmax(dim=1) == batch.labels).float().mean(),
