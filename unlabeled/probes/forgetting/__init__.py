@@ -1,0 +1,47 @@
+"""Forgetting: make a trained model forget given images, and show whether its representation forgot.
+
+Everything is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "Checkpoint": "forgetter",
+    "Classifier": "classifier",
+    "ForgetData": "forgetter",
+    "ForgetSplit": "split",
+    "Forgetter": "forgetter",
+    "LAF": "laf",
+    "LAFConfig": "laf",
+    "LabelledImages": "images",
+    "METHODS": "methods",
+    "PixelArray": "images",
+    "Preprocess": "images",
+    "Protocol": "protocol",
+    "Retrain": "retrain",
+    "RetrainConfig": "retrain",
+    "Task": "evaluate",
+    "UnlabelledImages": "images",
+    "forget_split": "split",
+    "paper_cnn": "classifier",
+    "retrain_by": "protocol",
+    "table": "tables",
+    "verdict": "tables",
+    "wrap": "classifier",
+    "write_record": "record",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,81 @@
+"""Rows of a protocol as a table: mean and spread over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from unlabeled.probes.forgetting.protocol import Row
+
+ACCURACY = ("train_r", "train_f", "test", "test_r", "test_f", "aus", "activation_distance", "zrf")
+LEAKAGE = ("asr", "mia_accuracy_outputs", "mia_auc_outputs", "mia_auc_features", "member_share_outputs")
+REPRESENTATION = (
+    "cka_forget_retrained", "cka_forget_original", "cka_retain_retrained", "rus", "reprobe_linear_test_f",
+    "reprobe_linear_few_test_f", "reprobe_knn_test_f", "reprobe_linear_test_r", "reprobe_linear_test",
+    "reprobe_linear_few_test", "reprobe_knn_test", "mia_auc_features", "relearn_ratio",
+)  # fmt: skip
+PERCENT = ("train", "test", "asr", "member", "reprobe")
+
+
+def values(rows: Sequence[Row], method: str, measure: str) -> list[float]:
+    """The measure of each seed of a method (``seconds`` and ``time_ratio`` are measures too); NaNs left out."""
+    if measure in ("seconds", "time_ratio", "processor_seconds"):
+        found = [float(getattr(r, measure)) for r in rows if r.method == method]
+    else:
+        found = [r.measures.get(measure, math.nan) for r in rows if r.method == method]
+    return [v for v in found if not math.isnan(v)]
+
+
+def cell(numbers: Sequence[float], measure: str) -> str:
+    """``mean ± standard deviation``; accuracies and shares as percentages."""
+    if not numbers:
+        return "–"
+    percent = measure.startswith(PERCENT)
+    mean, spread = np.mean(numbers) * (100 if percent else 1), np.std(numbers) * (100 if percent else 1)
+    digits = 1 if percent or measure.endswith("seconds") else 2
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(numbers) > 1 else "")
+
+
+def table(rows: Sequence[Row], measures: Sequence[str]) -> str:
+    """A Markdown table with a line a method, in order of appearance; measures that no row has are left out."""
+    methods = list(dict.fromkeys(row.method for row in rows))
+    shown = [m for m in measures if any(values(rows, method, m) for method in methods)]
+    lines = ["| method | " + " | ".join(shown) + " |", "|---|" + "---:|" * len(shown)]
+    for method in methods:
+        cells = " | ".join(cell(values(rows, method, m), m) for m in shown)
+        lines.append(f"| {method} | {cells} |")
+    return "\n".join(lines)
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """What the figures say about each method, in words: whether the representation forgot as retraining does."""
+    said: list[str] = []
+    gold = _mean(rows, "retrain", "cka_forget_original")
+    for method in dict.fromkeys(row.method for row in rows):
+        same = _mean(rows, method, "cka_forget_original")
+        if method in ("original", "retrain") or math.isnan(same) or math.isnan(gold):
+            continue
+        black_box = _mean(rows, method, "test_f")
+        probes = _mean(rows, method, "reprobe_linear_test_f"), _mean(rows, "original", "reprobe_linear_test_f")
+        if same > 0.999:
+            text = "its embeddings are the original's: the representation forgot nothing"
+            if black_box < 0.05 and not math.isnan(probes[0]):
+                text += (
+                    f", although it names the class in {black_box:.1%} of tests; re-probed it regains {probes[0]:.1%}"
+                )
+        else:
+            text = f"CKA to the original on forget images {same:.2f} (retrained: {gold:.2f})"
+            if not math.isnan(probes[0]):
+                text += f"; re-probed it regains {probes[0]:.1%} (original {probes[1]:.1%})"
+        share = _mean(rows, method, "member_share_outputs"), _mean(rows, "retrain", "member_share_outputs")
+        if not any(map(math.isnan, share)):
+            text += f"; {share[0]:.0%} of the forget images pass for members (retrained: {share[1]:.0%})"
+        said.append(f"{method}: {text}.")
+    return said
+
+
+def _mean(rows: Sequence[Row], method: str, measure: str) -> float:
+    found = values(rows, method, measure)
+    return float(np.mean(found)) if found else math.nan
