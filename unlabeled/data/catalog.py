@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,11 +12,16 @@ from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import cache_dir
 from unlabeled.core.progress import say
 from unlabeled.data.decode import DecodeError, measure
+from unlabeled.data.files import folder
+from unlabeled.data.hub import hugging_face, through_timm
 from unlabeled.data.images import BadFile, ImageSet, Pixels, Source
-from unlabeled.data.listing import Listing, from_array
+from unlabeled.data.listing import Listing, from_array, printable
 from unlabeled.data.named import MINI_DESCRIPTION, NAMED, find, open_named
+from unlabeled.data.npz import npz
 from unlabeled.data.ondemand import OnDemand, Shape
+from unlabeled.data.shards import webdataset
 from unlabeled.data.store import Bad, prepare, store_key
+from unlabeled.data.tables import table
 
 DEFAULT_SIZE = 32
 """Side in pixels of images that come in several sizes and for which no size was asked."""
@@ -34,6 +40,10 @@ FORMATS = {
     "torch/NAME": "anything that timm's data set factory opens",
 }
 
+_READERS: dict[str, Callable[[Path, str], Listing]] = {
+    "folder": folder, "csv": table, "tsv": table, "parquet": table, "npz": npz,
+}  # fmt: skip
+
 
 class DataEntry(NamedTuple):
     """A data set, or a kind of source, that can be opened."""
@@ -47,7 +57,7 @@ class DataEntry(NamedTuple):
 
 def list_data(data_dir: str | Path | None = None) -> list[DataEntry]:
     """List what can be opened by name, where it lies on this machine, and the other kinds of sources."""
-    root = None if data_dir is None else Path(data_dir).expanduser()
+    root = None if data_dir is None else _path(data_dir)
     entries = [DataEntry("fashion-mini", MINI_DESCRIPTION, "inside the package")]
     entries += [DataEntry(name, entry.description, find(name, root)) for name, entry in NAMED.items()]
     return entries + [DataEntry(name, text, None, "format") for name, text in FORMATS.items()]
@@ -85,7 +95,10 @@ def open_data(
     for what, value, most in (("size", size, 16384), ("channels", channels, 1024)):
         if value is not None and not 1 <= value <= most:
             raise UserError(f"data.{what} must lie between 1 and {most}, not {value}.")
-    listing = _listing(name, split, None if data_dir is None else Path(data_dir).expanduser(), size, channels)
+    try:
+        listing = _listing(name, split, None if data_dir is None else _path(data_dir), size, channels)
+    except OSError as error:
+        raise UserError(f"'{printable(name)}' cannot be read: {error.strerror or error}.") from error
     if not len(listing.names):
         raise UserError(f"'{name}' ({split}) holds no images; point data at a folder or table that does.")
     shape = _shape(name, listing, size, channels)
@@ -96,7 +109,7 @@ def open_data(
     if not store:
         source = OnDemand(listing, shape, name=name, max_bad_fraction=max_bad_fraction)
         return _image_set(name, split, listing, source, store_key(listing, shape), [])
-    where = cache_dir() if cache is None else Path(cache).expanduser()
+    where = cache_dir() if cache is None else _path(cache)
     stored = prepare(listing, shape, name=name, max_bad_fraction=max_bad_fraction, cache=where)
     return _image_set(name, split, listing, stored.pixels, stored.fingerprint, stored.bad)
 
@@ -107,33 +120,32 @@ def _listing(name: str, split: str, data_dir: Path | None, size: int | None, cha
     kind, _, rest = name.partition(":")
     if kind == "noise":
         return _noise(rest, split, size or 32, channels or 3)
-    from unlabeled.data import archives, files
-
-    if kind in ("folder", "csv", "parquet", "npz") and rest:
-        return {"folder": files.folder, "csv": files.table, "parquet": files.table, "npz": archives.npz}[kind](
-            Path(rest).expanduser(), split
-        )
-    prefix, _, rest = name.partition("/")
-    if prefix == "hfds" and rest:
-        return archives.hugging_face(Path(rest).expanduser(), split)
-    if prefix == "wds" and rest:
-        return archives.webdataset(rest, split)
-    path = Path(name).expanduser()
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv", ".parquet"):
-        return files.table(path, split)
-    if suffix == ".npz":
-        return archives.npz(path, split)
+    prefix, _, below = name.partition("/")
+    if prefix == "hfds" and below:
+        return hugging_face(str(_path(below)), split)
+    if prefix == "wds" and below:
+        return webdataset(below, split)
+    path = _path(rest if kind in _READERS and rest else name)
+    read = _READERS.get(kind if rest else "") or _READERS.get(path.suffix.lower().lstrip("."))
+    if read is not None:
+        return read(path, split)
     if path.exists() or name.startswith((".", "/", "~")):
-        return files.folder(path, split)
-    if prefix in ("torch", "tfds", "hfids") and rest:
-        return archives.through_timm(name, split, data_dir)
+        return folder(path, split)
+    if prefix in ("torch", "tfds", "hfids") and below:
+        return through_timm(name, split, data_dir)
     if "/" in name:
-        raise UserError(f"there is no folder {name}; check the path, or see 'unlabeled data' for names.")
+        raise UserError(f"there is no folder {printable(name)}; check the path, or see 'unlabeled data' for names.")
     raise UserError(
-        f"there is no data set '{name}', nor a file or folder of that name here."
-        f"{nearest(name, ['fashion-mini', *NAMED, *FORMATS])} 'unlabeled data' lists what can be opened."
+        f"there is no data set '{printable(name)}', nor a file or folder of that name here."
+        f"{nearest(printable(name), ['fashion-mini', *NAMED, *FORMATS])} 'unlabeled data' lists what can be opened."
     )
+
+
+def _path(text: str | Path) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(text)
 
 
 def _noise(count: str, split: str, size: int, channels: int) -> Listing:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ MAX_PIXELS = 178_956_970
 """More pixels than this in one file are taken for a decompression bomb (Pillow's own bound)."""
 
 # Formats that Pillow reads itself; EPS, for one, would start another program.
-_FORMATS = (
-    "JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "MPO", "AVIF", "TGA", "PCX", "ICO",
-)  # fmt: skip
+_FORMATS = frozenset((
+    "JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA", "PCX", "ICO",
+))  # fmt: skip
 EXTENSIONS = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm",
     ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".mpo", ".avif", ".tga", ".pcx", ".ico", ".npy",
@@ -72,7 +73,7 @@ def decode(raw: Raw, height: int, width: int, channels: int) -> Pixels:
         data = _contents(raw)
         if data[:6] == b"\x93NUMPY":
             return _fit_array(_npy(data), height, width, channels)
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             return _fit_image(image, height, width, channels)
     except DecodeError:
         raise
@@ -92,7 +93,7 @@ def measure(raw: Raw) -> tuple[int, int, int]:
         elif (data := _contents(raw))[:6] == b"\x93NUMPY":
             height, width, channels = _hwc(_npy(data), 0).shape
         else:
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 width, height = image.size
                 if _orientation(image) >= 5:
                     width, height = height, width
@@ -104,6 +105,13 @@ def measure(raw: Raw) -> tuple[int, int, int]:
         raise DecodeError(_reason(error)) from error
     # Two channels are gray with alpha, four are colour with alpha.
     return height, width, {2: 1, 4: 3}.get(channels, channels)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in Image.OPEN if name in _FORMATS)
 
 
 def _contents(raw: Path | bytes) -> bytes:
@@ -145,6 +153,8 @@ def _reason(error: Exception) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # which Pillow turns by itself
+        return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF does not make the picture unreadable

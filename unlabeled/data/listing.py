@@ -82,6 +82,8 @@ class _Numbered(Sequence[str]):
 
 def printable(text: str | os.PathLike[str]) -> str:
     """Return ``text`` fit for one line of a terminal, JSON or HTML: odd bytes and control characters escaped."""
+    if isinstance(text, str) and text.isprintable():
+        return text
     decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
 

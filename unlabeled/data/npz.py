@@ -1,0 +1,118 @@
+"""A numpy archive (.npz) as a source. Pickled arrays are never loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from unlabeled.core.errors import UserError
+from unlabeled.data.decode import Array, DecodeError, to_uint8
+from unlabeled.data.images import Labels
+from unlabeled.data.listing import Listing, digest, from_array, pick_split, printable, split_rows
+
+_IMAGE_KEYS = ("images", "image", "x", "X", "data", "arr_0")
+_LABEL_KEYS = ("labels", "label", "y", "Y", "targets", "target")
+
+
+def npz(file: Path, split: str) -> Listing:
+    """List the arrays ``x_train`` and ``x_test`` (``train_images``, …), or ``images``, which is split 80/20.
+
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W); floats lie in 0..1 or 0..255, the same for all of them.
+
+    Raises:
+        UserError: the file is missing, damaged, too large for the memory, or holds no images.
+    """
+    shown = printable(file)
+    if not file.is_file():
+        raise UserError(f"there is no file {shown}; check the path.")
+    try:
+        with zipfile.ZipFile(file) as members:
+            needed = sum(member.file_size for member in members.infolist())
+        if needed > _memory():
+            raise UserError(f"{shown} unpacks to {needed / 1e9:.0f} GB, more than this machine's memory.")
+        with np.load(file, allow_pickle=False) as archive:
+            return _list({key: archive[key] for key in archive.files}, split, shown)
+    except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, DecodeError) as error:
+        reason = "it holds Python objects, which could run code" if "allow_pickle" in str(error) else str(error)
+        raise UserError(f"{shown} cannot be read as a numpy archive ({printable(reason)[:200]}).") from error
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return 1 << 62
+
+
+def _list(arrays: Mapping[str, Array], split: str, shown: str) -> Listing:
+    parts = {part: key for key in arrays if (part := _part(key))}
+    train, test = pick_split([*parts], "train"), pick_split([*parts], "test")
+    halve = not (train and test)
+    if train and test:
+        wanted = train if split == "train" else test
+        images, labels = arrays[parts[wanted]], _labels_of(arrays, wanted)
+        others = [found for part in (train, test) if (found := _labels_of(arrays, part)) is not None]
+    else:
+        key = next((key for key in _IMAGE_KEYS if key in arrays), parts[train] if train else None)
+        if key is None:
+            has = ", ".join(map(printable, arrays)) or "no arrays"
+            raise UserError(f"{shown} has no array 'images', 'x' or 'x_train' (it has: {has}).")
+        beside = next((arrays[key] for key in _LABEL_KEYS if key in arrays), None)
+        images, labels = arrays[key], _labels_of(arrays, train) if beside is None and train else beside
+        others = [] if labels is None else [labels]
+    pixels = _pixels(images)
+    numbers, classes = (None, None) if labels is None else _numbered(labels, others, arrays.get("classes"))
+    if numbers is not None and len(numbers) != len(pixels):
+        raise UserError(f"{shown} has {len(pixels)} images but {len(numbers)} labels.")
+    rows, note = split_rows(len(pixels), numbers, split, shown) if halve else (None, "")
+    if pixels.dtype == np.uint8:
+        return from_array(pixels, numbers, classes, rows=rows, note=note)
+    names = [f"image {row}" for row in range(len(pixels))]
+    identity = digest("npz", pixels.shape, from_array(np.ascontiguousarray(pixels).view(np.uint8), None).identity)
+    return Listing(lambda i: pixels[i], names, identity, numbers, classes, rows=rows, note=note)
+
+
+def _part(key: str) -> str | None:
+    """Return ``train`` for ``x_train`` or ``train_images``, ``None`` for a key that names no images of a split."""
+    match = re.fullmatch(r"(?:x|X|images)_(\w+)|(\w+)_(?:images|x|X)", key)
+    return match and (match[1] or match[2])
+
+
+def _labels_of(arrays: Mapping[str, Array], part: str) -> Array | None:
+    keys = (f"y_{part}", f"Y_{part}", f"labels_{part}", f"{part}_labels", f"{part}_y", f"{part}_Y")
+    return next((arrays[key] for key in keys if key in arrays), None)
+
+
+def _pixels(images: Array) -> Array:
+    """Return (N, H, W, C) as uint8; or, if some are not finite or out of range, as floats in 0..1 and those."""
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape:
+        raise DecodeError(f"its images have the shape {images.shape}, not (N, H, W) or (N, H, W, C)")
+    if images.shape[1] < min(images.shape[2:]):
+        images = images.transpose(0, 2, 3, 1)
+    if images.dtype.kind != "f":
+        return to_uint8(images)
+    finite = images[np.isfinite(images)]
+    images = images / 255 if finite.size and finite.max() > 1 else images
+    try:
+        return to_uint8(images)
+    except DecodeError:
+        return images
+
+
+def _numbered(labels: Array, others: list[Array], names: Array | None) -> tuple[Labels, tuple[str, ...]]:
+    """Number labels by the distinct values of all splits, or keep them where ``names`` says what they mean."""
+    every = [np.asarray(found).reshape(len(found), -1) for found in (labels, *others)]
+    if any(found.shape[1] != 1 or found.dtype.kind not in "iuUSb" for found in every):
+        raise DecodeError("its labels are not one whole number or text per image")
+    labels, distinct = every[0][:, 0], np.unique(np.concatenate(every))
+    if names is not None and distinct.dtype.kind in "iu" and 0 <= distinct.min() <= distinct.max() < len(names):
+        return labels.astype(np.int64), tuple(printable(str(name)) for name in names.tolist())
+    numbers = np.searchsorted(distinct, labels).astype(np.int64)
+    return numbers, tuple(printable(str(value)) for value in distinct.tolist())

@@ -1,0 +1,172 @@
+"""Webdataset shards as a source: plain tar files whose members share a name up to the first dot."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from unlabeled.core.errors import UserError
+from unlabeled.data.decode import EXTENSIONS
+from unlabeled.data.files import files_identity
+from unlabeled.data.images import BadFile
+from unlabeled.data.listing import (
+    TEST_NAMES,
+    TRAIN_NAMES,
+    Listing,
+    digest,
+    number_classes,
+    printable,
+    split_rows,
+)  # fmt: skip
+
+_LABEL_FIELDS = ("cls", "label", "class", "target")
+
+
+class _Member(NamedTuple):
+    shard: str
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Read the member's bytes, without trusting the size its header claims."""
+        descriptor = os.open(self.shard, os.O_RDONLY)
+        try:
+            held = os.fstat(descriptor).st_size - self.offset
+            return os.pread(descriptor, max(min(self.size, held), 0), self.offset)
+        finally:
+            os.close(descriptor)
+
+
+class _Sample(NamedTuple):
+    image: _Member
+    label: str | None
+
+
+def webdataset(pattern: str, split: str) -> Listing:
+    """List the images of the shards that ``pattern`` names (``*`` and ``{000..099}`` expand; a folder means its tars).
+
+    Labels are the members ``.cls`` (a number or text) or a field ``label`` of ``.json``; nothing is ever unpickled.
+    Shards with ``train`` and ``test`` or ``val`` in their names are the splits.
+
+    Raises:
+        UserError: no shard matches, or none holds an image.
+    """
+    shards = sorted({shard for part in _expand(os.path.expanduser(pattern)) for shard in _match(part)})  # noqa: PTH111
+    if not shards:
+        raise UserError(f"no .tar shard matches {printable(pattern)}; check the path or the pattern.")
+    train, test = _named(shards, TRAIN_NAMES), _named(shards, TEST_NAMES)
+    honoured = bool(train and test)
+    samples: dict[str, list[_Sample]] = {}
+    bad: list[BadFile] = []
+    wanted = (train if split == "train" else test) if honoured else shards
+    for shard in sorted({*train, *test}) if honoured else shards:
+        found, reason = _index(shard)
+        samples[shard] = found
+        if reason and shard in wanted:
+            bad.append(BadFile(printable(shard), reason))
+    chosen = [sample for shard in wanted for sample in samples[shard]]
+    if not chosen:
+        why = f" ({bad[0].path}: {bad[0].reason})" if bad else ""
+        raise UserError(f"the shards {printable(pattern)} hold no images for '{split}'{why}.")
+    labels, classes = None, None
+    texts = [sample.label for shard in samples for sample in samples[shard]]
+    known = [text for text in texts if text is not None]
+    if len(known) == len(texts):
+        _, names = number_classes(known)
+        number = {name: i for i, name in enumerate(names)}
+        labels, classes = [number[s.label] for s in chosen if s.label is not None], tuple(map(printable, names))
+    return _listing([sample.image for sample in chosen], labels, classes, split, pattern, bad, honoured)
+
+
+def _listing(
+    images: Sequence[_Member],
+    labels: list[int] | None,
+    classes: tuple[str, ...] | None,
+    split: str,
+    pattern: str,
+    bad: Sequence[BadFile],
+    honoured: bool,
+) -> Listing:
+    numbers = None if labels is None else np.array(labels, dtype=np.int64)
+    rows, note = (None, "") if honoured else split_rows(len(images), numbers, split, printable(pattern))
+    shards = sorted({image.shard for image in images})
+    return Listing(
+        read=lambda i: images[i].read(),
+        names=[printable(f"{image.shard}/{image.name}") for image in images],
+        identity=digest(files_identity(Path.cwd(), shards), [image[1:] for image in images]),
+        labels=numbers,
+        classes=classes,
+        paths=True,
+        rows=rows,
+        bad=tuple(bad),
+        note=note,
+    )
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    """Expand ``{000..099}`` as a shell does."""
+    match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if match is None:
+        yield pattern
+        return
+    width = len(match[1])
+    for number in range(int(match[1]), min(int(match[2]), int(match[1]) + 10**6) + 1):
+        yield from _expand(f"{pattern[: match.start()]}{number:0{width}}{pattern[match.end() :]}")
+
+
+def _match(part: str) -> list[str]:
+    if Path(part).is_dir():
+        return glob.glob(os.path.join(glob.escape(part), "*.tar"))  # noqa: PTH118, PTH207
+    return [part] if Path(part).is_file() else glob.glob(part, recursive=True)  # noqa: PTH207
+
+
+def _named(shards: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the shards with the first of ``names`` that any shard has as a word of its file name."""
+    words = {shard: re.split(r"[^a-z]+", Path(shard).name.lower()) for shard in shards}
+    return next((found for name in names if (found := [s for s in shards if name in words[s]])), [])
+
+
+def _index(shard: str) -> tuple[list[_Sample], str | None]:
+    """Return the samples of a shard, and why it ends early if it does."""
+    images: dict[str, _Member] = {}
+    labels: dict[str, str] = {}
+    reason = None
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for entry in archive:
+                folder, _, base = entry.name.rpartition("/")
+                stem, _, extension = base.partition(".")
+                if not entry.isreg() or entry.issparse() or not stem:
+                    continue
+                key = f"{folder}/{stem}"
+                member = _Member(shard, entry.name, entry.offset_data, entry.size)
+                if "." + extension.lower().rpartition(".")[2] in EXTENSIONS:
+                    images.setdefault(key, member)
+                elif extension.lower() in ("cls", "json") and entry.size < 1 << 20:
+                    label = _label(member.read(), extension.lower())
+                    labels |= {} if label is None else {key: label}
+    except (OSError, tarfile.TarError, ValueError, EOFError) as error:
+        reason = printable(str(error))[:200] or "not a tar file"
+    return [_Sample(image, labels.get(key)) for key, image in images.items()], reason
+
+
+def _label(data: bytes, extension: str) -> str | None:
+    with suppress(ValueError, RecursionError):
+        if extension == "cls":
+            return data.decode().strip() or None
+        fields = json.loads(data)
+        found = (
+            next((fields[name] for name in _LABEL_FIELDS if name in fields), None) if isinstance(fields, dict) else None
+        )
+        return str(found) if isinstance(found, (str, int)) else None
+    return None
