@@ -67,6 +67,8 @@ def as_labels(y: Any, n: int) -> Labels:
         labels: Labels = column_or_1d(y, warn=True)
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
             raise InputError("labels (y) contain NaN or infinity; drop those rows.")
+        if labels.dtype.kind == "O":
+            sorted(labels)  # a TypeError here says what a later search among classes would stumble over
         check_classification_targets(labels)
     except TypeError as error:
         raise InputError(f"labels must be of one type, e.g. all text or all integers ({error}).") from error
@@ -118,6 +120,16 @@ def take(X: Features, rows: slice | Rows, device: torch.device, dtype: torch.dty
         where = f"rows {rows.start}-{rows.start + len(part) - 1}" if isinstance(rows, slice) else f"{len(part)} rows"
         raise InputError(f"features contain NaN or infinity ({where}); drop those rows or look at the backbone.")
     return part
+
+
+def check_finite(X: Features) -> None:
+    """Read all rows once.
+
+    Raises:
+        InputError: NaN or infinity among them.
+    """
+    for _ in blocks(X, device_of(X, None)):
+        pass
 
 
 def block_rows(columns: int, values: int = BLOCK_VALUES) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import numpy_generator
-from unlabeled.probes.arrays import Features, InputError, as_labels, device_of, encode, like
+from unlabeled.probes.arrays import Features, InputError, as_labels, check_finite, device_of, encode, like
 from unlabeled.probes.base import Probe, class_codes
 from unlabeled.probes.search import Metric, Neighbours, search
 
@@ -83,6 +83,7 @@ class KNNProbe(Probe):
         """
         ks, temperatures = self._grid()
         features, labels, place = self._fit_inputs(X, y)
+        check_finite(features)
         self.classes_, codes = class_codes(labels)
         self.bank_, self.codes_ = features, torch.from_numpy(codes).to(place)
         self.choices_ = ()

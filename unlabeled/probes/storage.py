@@ -1,0 +1,123 @@
+"""Fitted probes as ``.npz`` files: arrays and JSON, nothing that could run code when it is read."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write
+from unlabeled.probes.base import Probe
+from unlabeled.probes.statistics import Statistics
+
+FORMAT = 1
+PROBES = {
+    "FeTrILProbe": "fetril",
+    "KNNProbe": "knn",
+    "LDAProbe": "lda",
+    "LinearProbe": "linear",
+    "LogisticProbe": "logistic",
+    "MahalanobisProbe": "lda",
+    "NearestMeanProbe": "nmc",
+    "RidgeProbe": "ridge",
+}
+RECORDS = {"Head": "linear", "KNNChoice": "knn", "PathPoint": "logistic"}
+
+
+def save(probe: Probe, path: str | Path) -> None:
+    """Write a fitted probe to ``path`` (.npz), whole or not at all. Its bank goes with a kNN probe."""
+    arrays: dict[str, Any] = {}
+    state = {name: value for name, value in vars(probe).items() if name.endswith("_")}
+    header = {
+        "format": FORMAT,
+        "probe": type(probe).__name__,
+        "parameters": _pack(probe.get_params(deep=False), arrays),
+        "state": _pack(state, arrays),
+    }
+    atomic_write(path, lambda handle: np.savez(handle, header=np.array(json.dumps(header)), **arrays))
+
+
+def load(path: str | Path) -> Probe:
+    """Read a probe written by :func:`save`.
+
+    Raises:
+        UserError: the file is missing, damaged, or no probe of this version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(str(arrays.pop("header")))
+        kind, version = header["probe"], header["format"]
+    except FileNotFoundError as error:
+        raise UserError(f"there is no probe at {path}; write one with unlabeled.probes.save(probe, path).") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged or no saved probe; fit and save it again.") from error
+    if kind not in PROBES or version != FORMAT:
+        raise UserError(f"{path} holds a '{kind}' of format {version}, unknown to this version; update unlabeled.")
+    probe: Probe = _class(PROBES[kind], kind)(**_unpack(header["parameters"], arrays))
+    for name, value in _unpack(header["state"], arrays).items():
+        setattr(probe, name, value)
+    return probe
+
+
+def _class(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"unlabeled.probes.{module}"), name)
+
+
+def _pack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    """JSON for ``value``; arrays go to ``arrays`` and leave their key."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return {"tuple" if isinstance(value, tuple) else "list": [_pack(v, arrays) for v in value]}
+    if isinstance(value, dict):
+        return {"dict": [[key, _pack(v, arrays)] for key, v in value.items()]}
+    if isinstance(value, (Tensor, np.ndarray)):
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        if array.dtype.kind == "O":
+            raise UserError("labels or feature names of mixed types cannot be saved; use text or numbers.")
+        key = f"a{len(arrays)}"
+        arrays[key] = array
+        return {"tensor" if isinstance(value, Tensor) else "array": key}
+    if isinstance(value, Statistics):
+        return {"statistics": _pack({k: v for k, v in vars(value).items() if k not in ("device", "cache")}, arrays)}
+    if type(value).__name__ in RECORDS:
+        return {"record": type(value).__name__, "fields": _pack(dict(vars(value)), arrays)}
+    if isinstance(value, Probe):
+        return {"probe": type(value).__name__, "fields": _pack(dict(vars(value)), arrays)}
+    raise UserError(f"cannot save a {type(value).__name__}.")
+
+
+def _unpack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "list" in value:
+        return [_unpack(v, arrays) for v in value["list"]]
+    if "tuple" in value:
+        return tuple(_unpack(v, arrays) for v in value["tuple"])
+    if "dict" in value:
+        return {key: _unpack(v, arrays) for key, v in value["dict"]}
+    if "tensor" in value:
+        return torch.from_numpy(arrays[value["tensor"]])
+    if "array" in value:
+        return arrays[value["array"]]
+    if "statistics" in value:
+        fields = _unpack(value["statistics"], arrays)
+        sums = Statistics(fields["dim"], second=fields["second"], per_class=fields["per_class"])
+        vars(sums).update(fields)
+        return sums
+    fields = _unpack(value["fields"], arrays)
+    if "record" in value:
+        return _class(RECORDS[value["record"]], value["record"])(**fields)
+    inner = _class(PROBES[value["probe"]], value["probe"])()
+    vars(inner).update(fields)
+    return inner

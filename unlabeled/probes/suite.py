@@ -1,0 +1,204 @@
+"""All probes over one pair of banks: trained on one, measured once on the other, reported as plain data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.files import atomic_write_json
+from unlabeled.core.progress import progress
+from unlabeled.probes.arrays import InputError, as_features, as_labels, device_of
+from unlabeled.probes.base import Probe
+from unlabeled.probes.closed_form import ClosedFormProbe
+from unlabeled.probes.features import FeatureBank
+from unlabeled.probes.knn import KNNProbe
+from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
+from unlabeled.probes.linear import LinearProbe
+from unlabeled.probes.logistic import LogisticProbe
+from unlabeled.probes.nmc import NearestMeanProbe
+from unlabeled.probes.ridge import RidgeProbe
+from unlabeled.probes.scoring import Accuracy, judge
+from unlabeled.probes.statistics import Statistics
+
+SCHEMA = "unlabeled.probes/1"
+KS = (1, 5, 10, 20, 50, 100, 200)
+TEMPERATURES = (0.03, 0.07, 0.1, 0.2)
+MAKERS: dict[str, Callable[[int, str | None], Probe]] = {
+    "linear": lambda seed, device: LinearProbe(seed=seed, device=device),
+    "logistic": lambda seed, device: LogisticProbe(seed=seed, device=device),
+    "knn": lambda seed, device: KNNProbe(KS, TEMPERATURES, seed=seed, device=device),
+    "nmc": lambda seed, device: NearestMeanProbe(device=device),
+    "lda": lambda seed, device: LDAProbe(device=device),
+    "ridge": lambda seed, device: RidgeProbe(device=device),
+    "mahalanobis": lambda seed, device: MahalanobisProbe(device=device),
+}
+PROBES = tuple(MAKERS)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """One probe: its accuracy on the test bank, what it chose on the training bank, and the seconds it took."""
+
+    name: str
+    accuracy: Accuracy
+    chosen: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """The results of :func:`run_probes`.
+
+    Attributes:
+        results: one :class:`ProbeResult` a probe, in the order asked for.
+        classes: names of the training classes, in the order of ``per_class`` and ``confusion``.
+        train, test: rows, dimension and fingerprint of the two banks.
+        seed: of every draw.
+    """
+
+    results: tuple[ProbeResult, ...]
+    classes: tuple[str, ...]
+    train: dict[str, Any]
+    test: dict[str, Any]
+    seed: int
+    notes: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, name: str) -> ProbeResult:
+        for result in self.results:
+            if result.name == name:
+                return result
+        raise KeyError(name)
+
+    def asdict(self) -> dict[str, Any]:
+        """Plain data, the schema of the JSON file.
+
+        ``schema``: ``"unlabeled.probes/1"``; ``seed``; ``train`` and ``test``: ``{rows, dim, fingerprint}``;
+        ``classes``: names; ``notes``: what a reader should know (unseen or missing classes); ``probes``: by name
+        ``{top1, interval: [low, high] (95 %), top5 or null, mean_per_class, per_class: [share or null],
+        confusion: [[count]] (row label, column answer), n, unseen, chosen: {hyper-parameter: value}, seconds}``.
+        """
+        probes = {
+            r.name: {
+                **r.accuracy.asdict(),
+                "interval": list(r.accuracy.interval),
+                "chosen": r.chosen,
+                "seconds": r.seconds,
+            }
+            for r in self.results
+        }
+        return {
+            "schema": SCHEMA,
+            "seed": self.seed,
+            "train": self.train,
+            "test": self.test,
+            "classes": list(self.classes),
+            "notes": list(self.notes),
+            "probes": probes,
+        }
+
+    def write(self, path: str | Path) -> None:
+        """Write :meth:`asdict` as JSON."""
+        atomic_write_json(path, self.asdict())
+
+
+def run_probes(
+    train: FeatureBank,
+    test: FeatureBank,
+    probes: Sequence[str] = ("linear", "knn", "nmc"),
+    *,
+    seed: int = 0,
+    device: str | None = None,
+) -> ProbeReport:
+    """Fit probes on one bank and measure them on another.
+
+    Hyper-parameters are chosen on the training bank only; the test bank is scored once a probe. The closed-form probes
+    share one sweep over the training bank.
+
+    Args:
+        train, test: banks with labels and the same dimension.
+        probes: names among :data:`PROBES`.
+        seed: of every draw.
+        device: where to compute; default: where the features lie.
+
+    Raises:
+        UserError: an unknown probe, a bank without labels, banks that do not fit together, NaN features.
+    """
+    for name in probes:
+        if name not in MAKERS:
+            raise UserError(f"there is no probe '{name}'.{nearest(name, MAKERS)}")
+    for part, bank in (("training", train), ("test", test)):
+        if bank.labels is None:
+            raise UserError(f"the {part} bank has no labels; probes need them (measures such as rankme do not).")
+    if train.dim != test.dim:
+        raise InputError(f"the banks differ: {train.dim} features in training, {test.dim} in test; use one backbone.")
+    labels = as_labels(test.labels, len(test))
+    shared: Statistics | None = None
+    results = []
+    with progress("probes", len(probes)) as tick:
+        for name in probes:
+            start = time.perf_counter()
+            probe = MAKERS[name](seed, device)
+            if isinstance(probe, ClosedFormProbe):
+                shared = shared or _sums(train, device, second=set(probes) != {"nmc"})
+                probe.from_statistics(shared)
+            else:
+                probe.fit(train)
+            accuracy = judge(probe.scores(test), labels, probe.classes_, seed=seed)
+            results.append(ProbeResult(name, accuracy, _chosen(probe), time.perf_counter() - start))
+            tick(1, f"{name} {accuracy.top1:.1%}")
+    return ProbeReport(
+        tuple(results),
+        _names(train, probe.classes_.tolist()) if probes else (),
+        _about(train),
+        _about(test),
+        seed,
+        _notes(results),
+    )
+
+
+def _sums(bank: FeatureBank, device: str | None, second: bool) -> Statistics:
+    features = as_features(bank)
+    statistics = Statistics(bank.dim, second=second, device=device_of(features, device))
+    statistics.add(features, as_labels(bank.labels, len(bank)))
+    return statistics
+
+
+def _chosen(probe: Probe) -> dict[str, Any]:
+    """The hyper-parameters a probe ended with."""
+    if isinstance(probe, LinearProbe):
+        best = probe.best_
+        return {"lr": best.lr, "weight_decay": best.weight_decay, "normalise": best.normalise}
+    if isinstance(probe, LogisticProbe):
+        return {"penalty": probe.penalty_}
+    if isinstance(probe, KNNProbe):
+        return {"k": probe.k_, "temperature": probe.temperature_, "metric": probe.metric}
+    if isinstance(probe, RidgeProbe):
+        return {"alpha": probe.alpha_}
+    parameters: dict[str, Any] = probe.get_params()
+    return {name: value for name, value in parameters.items() if name != "device"}
+
+
+def _names(train: FeatureBank, classes: list[Any]) -> tuple[str, ...]:
+    known = train.classes
+    named = known is not None and all(isinstance(c, int) and 0 <= c < len(known) for c in classes)
+    return tuple(known[c] if named and known is not None else str(c) for c in classes)
+
+
+def _about(bank: FeatureBank) -> dict[str, Any]:
+    return {"rows": len(bank), "dim": bank.dim, "fingerprint": bank.fingerprint}
+
+
+def _notes(results: list[ProbeResult]) -> tuple[str, ...]:
+    if not results:
+        return ()
+    accuracy, notes = results[0].accuracy, []
+    if accuracy.unseen:
+        notes.append(f"{accuracy.unseen} test rows are of classes that training never had; they count as wrong.")
+    missing = sum(share is None for share in accuracy.per_class)
+    if missing:
+        notes.append(f"{missing} training classes have no test row; their per_class is null.")
+    return tuple(notes)
