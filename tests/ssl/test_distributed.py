@@ -1,0 +1,170 @@
+"""Ranks of B / W images give the gradients, and leave the state, of one process with B images.
+
+Run as a script, this file starts all ranks (forked, because importing takes longer than the tests) and
+leaves their results in a folder: ``python test_distributed.py FOLDER``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torch.distributed
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from unlabeled.core import dist
+from unlabeled.ssl.method import Batch, DataInfo, Step
+from unlabeled.ssl.methods import METHODS
+
+BATCH, STEPS = 8, 3
+WORLDS = (4, 2)
+INFO = DataInfo(num_images=64, channels=1, height=8, width=8, num_classes=3, mean=(0.5,), std=(0.5,))
+SIZES = {
+    "rotation": (8,),
+    "simclr": (8, 8),
+    "gsimclr": (8, 8),
+    "swav": (8, 8, 5, 5),
+    "swav with a queue": (8, 8, 5),
+    "mae": (8,),
+    "random_teacher": (8,),
+    "supervised": (8,),
+}
+SETTINGS = {
+    "swav": {"prototypes": 6, "projection_dim": 8},
+    "swav with a queue": {"prototypes": 6, "projection_dim": 8, "queue": 14, "freeze_epochs": 0},
+    "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
+    "random_teacher": {"output_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "alpha": 0.3},
+}
+
+
+class SyncNorm(nn.Module):
+    """BatchNorm over all ranks; torch's SyncBatchNorm knows no CPU."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x):
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        if self.training:
+            dims = [d for d in range(x.ndim) if d != 1]
+            everyone = dist.gather(x)
+            mean, variance = everyone.mean(dims), everyone.var(dims, correction=0)
+            x = (x - mean.view(shape)) / (variance.view(shape) + 1e-5).sqrt()
+        x = x * self.weight.view(shape)
+        return x if self.bias is None else x + self.bias.view(shape)
+
+
+def synchronise(module):
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            setattr(module, name, SyncNorm(child))
+        else:
+            synchronise(child)
+    return module
+
+
+def build(name):
+    torch.manual_seed(0)
+    if name == "mae":
+        options = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 1}
+        backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, in_chans=1, **options)
+    else:
+        layers = [nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU()]
+        backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        backbone.num_features = 8
+    method_class = METHODS[name.split()[0]]
+    method = method_class(method_class.Config(**SETTINGS.get(name, {})), backbone, INFO)
+    return synchronise(method).double().train()
+
+
+def batch_of(name, number, share):
+    draw = torch.Generator().manual_seed(number)
+    views = [torch.randn(BATCH, 1, size, size, generator=draw, dtype=torch.float64)[share] for size in SIZES[name]]
+    labels = torch.randint(0, 3, (BATCH,), generator=draw)
+    return Batch(views, torch.arange(BATCH)[share], labels[share])
+
+
+def run(name):
+    """A few steps of plain SGD; the gradients of each, and the state at the end."""
+    method = build(name)
+    world, rank = dist.world_size(), dist.rank()
+    model = DistributedDataParallel(method) if world > 1 else method
+    trained = [p for p in method.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.05)
+    size = BATCH // world
+    gradients, losses = [], []
+    for number in range(STEPS):
+        step = Step(number, per_epoch=2, total=STEPS, seed=0, batch_size=BATCH, first=rank * size)
+        method.before_step(step)
+        optimizer.zero_grad()
+        loss = model(batch_of(name, number, slice(rank * size, (rank + 1) * size)), step)["loss"]
+        loss.backward()
+        method.after_backward(step)
+        gradients.append({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
+        losses.append(dist.all_reduce_sum(loss.detach().clone()) / world)
+        optimizer.step()
+        method.after_step(dataclasses.replace(step, number=number + 1))
+    return {"gradients": gradients, "losses": torch.stack(losses), "state": method.state_dict()}
+
+
+def main(rank, folder):
+    torch.set_num_threads(1)
+    for world in WORLDS:
+        if rank >= world:
+            break
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder}/meeting-{world}", rank=rank, world_size=world
+        )
+        for name in SIZES:
+            result = run(name)
+            if rank == world - 1:  # not rank 0, whose slices begin at 0
+                torch.save(result, folder / f"{name}-{world}.pt")
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, __file__, str(folder)], env=environment, check=True, timeout=240)
+    return folder
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", SIZES)
+def test_ranks_give_the_gradients_of_one_process(name, world, results):
+    found = torch.load(results / f"{name}-{world}.pt", weights_only=True)
+    expected = run(name)
+    torch.testing.assert_close(found["losses"], expected["losses"], rtol=1e-9, atol=1e-12)
+    for ours, reference in zip(found["gradients"], expected["gradients"], strict=True):
+        assert ours.keys() == reference.keys()
+        largest = max(float(g.norm()) for g in reference.values())
+        for key, gradient in reference.items():
+            difference = float((ours[key] - gradient).norm())
+            assert difference <= 1e-5 * float(gradient.norm()) + 1e-12 * largest, key
+    for key, value in expected["state"].items():  # weights, queues, teachers
+        torch.testing.assert_close(found["state"][key], value, rtol=1e-7, atol=1e-9)
+
+
+def test_every_method_that_trains_is_here():
+    assert {name.split()[0] for name in SIZES} == METHODS.keys() - {"random"}
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=main, args=(rank, Path(sys.argv[1])), daemon=True) for rank in range(max(WORLDS))]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    sys.exit(any(process.exitcode for process in ranks))
