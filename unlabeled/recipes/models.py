@@ -21,6 +21,8 @@ class Pixels(nn.Module):
     """No model at all: the pixels themselves, the floor every representation must beat."""
 
     image_size: int | None = None
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()

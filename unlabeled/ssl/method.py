@@ -83,7 +83,8 @@ class DataInfo:
 class Images(Protocol):
     """The images a preparing stage may read: rows of uint8 ``(B, C, H, W)``, never labels."""
 
-    fingerprint: str
+    @property
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
 

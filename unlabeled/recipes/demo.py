@@ -1,0 +1,73 @@
+"""The whole life of a representation on the images that travel with the package."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from unlabeled import backbones
+from unlabeled.backbones import Backbone
+from unlabeled.core import rng
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write_json
+from unlabeled.core.progress import say
+from unlabeled.data import open_data
+from unlabeled.recipes.evaluate import keep_report, probe_model
+from unlabeled.recipes.models import Pixels, load_backbone
+from unlabeled.recipes.present import show_probes
+from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.resolve import load_recipe
+from unlabeled.recipes.run import Run
+
+DATA = "fashion-mini"
+
+
+def demo(out: Path) -> str:
+    """Pretrain on 8,000 real images without labels, probe, and show what it gained over doing nothing.
+
+    Args:
+        out: the folder for the run and everything about it; an unfinished demo is resumed.
+
+    Returns:
+        The table and the next steps, ready to print.
+    """
+    start = time.monotonic()
+    recipe = load_recipe("simclr", [f"data={DATA}"])
+    run = Run(out)
+    if out.exists() and any(out.iterdir()) and not run.exists():
+        raise UserError(f"{out} is not empty and holds no demo; choose another folder with --out.")
+    say(f"1/3  pretraining a {recipe.backbone.name} with SimCLR on {DATA} (8,000 images, no labels) …")
+    pretrain(recipe, out, resume=run.exists())
+    say("2/3  probing: how well do simple classifiers read the frozen features of 2,000 held-out images? …")
+    train, test = open_data(DATA, "train"), open_data(DATA, "test")
+    mean, std = train.statistics()
+    fresh = Backbone(
+        backbones.create(
+            recipe.backbone.name,
+            in_chans=train.shape[0],
+            image_size=train.shape[1],
+            mean=mean,
+            std=std,
+            seed=rng.derive(recipe.seed, "backbone"),
+            **recipe.backbone.args,
+        )
+    ).eval()
+    reports = [
+        probe_model(Pixels(train.shape[0]), train, test, name="raw pixels"),
+        probe_model(fresh, train, test, name="random initialisation"),
+        probe_model(fresh, train, test, name="random, BatchNorm calibrated", calibrate=True),
+        probe_model(load_backbone(out), train, test, name="pretrained (SimCLR, no labels)"),
+    ]
+    atomic_write_json(out / "demo.json", reports)
+    keep_report(run, {**reports[-1], "compared_with": reports[:-1]})
+    say("3/3  writing the page …")
+    lines = [
+        show_probes(reports),
+        "",
+        f"everything is in {out}/ ({time.monotonic() - start:.0f} s)",
+        "next:",
+        "  unlabeled pretrain simclr data=folder:PATH/TO/YOUR/IMAGES data.size=64",
+        f"  unlabeled probe {out} --probes linear,knn,nmc,lda",
+        f"  python -c \"import unlabeled; print(unlabeled.load_backbone('{out}'))\"",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""Probe models on a data set: one bank per model, every probe from the bank, one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlabeled.backbones import Backbone, calibrate_batchnorm
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write_json
+from unlabeled.core.progress import say
+from unlabeled.data import ImageSet, open_data
+from unlabeled.probes import FeatureBank, extract
+from unlabeled.probes.suite import run_probes
+from unlabeled.recipes.models import Pixels, open_model
+from unlabeled.recipes.run import Run
+from unlabeled.ssl.loop import best_precision
+
+DEFAULT_PROBES = ("linear", "knn", "nmc")
+CALIBRATION_IMAGES = 2048
+
+
+def probe(
+    model: str | Path,
+    data: str | None = None,
+    *,
+    data_dir: str | None = None,
+    probes: Sequence[str] = DEFAULT_PROBES,
+    layer: str | None = None,
+    pool: str | None = None,
+    calibrate: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure what a frozen model knows of a labelled data set.
+
+    Everything that is chosen (learning rate, k, …) is chosen on the training split; the test split is read once.
+
+    Args:
+        model: a run folder, ``local-dir:PATH``, ``timm:NAME`` (random initialisation) or ``pixels``.
+        data: a data set; default: what the run was trained on, else ``fashion-mini``.
+        data_dir: where data sets lie.
+        probes: names from ``unlabeled.probes.suite``.
+        layer: an inner stage of the backbone.
+        pool: how its map becomes a vector.
+        calibrate: give BatchNorm the statistics of the data first (fair to a random initialisation).
+        seed: of the splits, and of a random initialisation.
+
+    Returns:
+        A JSON-able report: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen), ``measures``.
+
+    Raises:
+        UserError: there is no such model or data, it has no labels, or a probe is unknown.
+    """
+    train, test = _open(str(model), data, data_dir)
+    loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)
+    name = "BatchNorm-calibrated " + str(model) if calibrate else str(model)
+    return probe_model(loaded, train, test, name=name, probes=probes, calibrate=calibrate, seed=seed)
+
+
+def probe_model(
+    model: Backbone | Pixels,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    name: str,
+    probes: Sequence[str] = DEFAULT_PROBES,
+    calibrate: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """As :func:`probe`, for a model and data sets that are already open."""
+    train.require_labels("probing")
+    test.require_labels("probing")
+    say(f"probing {name} on {train.name}")
+    if calibrate:
+        rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
+        pixels = train.gather(rows).float() / 255
+        batches = torch.split((pixels - model.mean.view(1, -1, 1, 1)) / model.std.view(1, -1, 1, 1), 256)
+        model = _calibrated(model, list(batches))
+    train_bank, test_bank = (bank_of(model, images) for images in (train, test))
+    report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed)
+    return {"model": name, "data": train.name, "dimension": train_bank.features.shape[1], **report.to_dict()}
+
+
+def _calibrated(model: Backbone | Pixels, batches: list[torch.Tensor]) -> Backbone | Pixels:
+    calibrated = calibrate_batchnorm(model, batches)
+    assert isinstance(calibrated, Backbone | Pixels)
+    return calibrated
+
+
+def bank_of(model: Backbone | Pixels, images: ImageSet) -> FeatureBank:
+    """The model's feature bank of a data set, from the cache if it was made before."""
+    return extract(
+        model,
+        images,
+        mean=model.mean.flatten().tolist(),
+        std=model.std.flatten().tolist(),
+        size=model.image_size if model.image_size != images.shape[1] else None,
+        autocast="bfloat16" if isinstance(model, Backbone) and best_precision("auto") == "bf16-mixed" else None,
+        cache="default",
+    )
+
+
+def _open(model: str, data: str | None, data_dir: str | None) -> tuple[ImageSet, ImageSet]:
+    run = Run(model)
+    size = channels = None
+    if run.exists():
+        config = run.recipe().data
+        if data is None:
+            data, data_dir = config.name, data_dir or config.dir
+        size, channels = (run.read_json("data.json").get("shape") or [None, None])[:2][::-1]
+    train, test = (
+        open_data(data or "fashion-mini", split, data_dir=data_dir, size=size, channels=channels)
+        for split in ("train", "test")
+    )
+    return train, test
+
+
+def probe_all(
+    models: Sequence[str],
+    *,
+    json_file: Path | None = None,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Probe several models; a run keeps its own report in ``probes/``, all go to ``json_file`` if given."""
+    if not models:
+        raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
+    reports = []
+    for model in models:
+        report = probe(model, **settings)
+        reports.append(report)
+        if Run(model).exists():
+            keep_report(Run(model), report, settings.get("layer"))
+    if json_file is not None:
+        atomic_write_json(json_file, reports)
+    return reports
+
+
+def keep_report(run: Run, report: dict[str, Any], layer: str | None = None) -> Path:
+    """Write a report into the run's ``probes/`` folder."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in str(report["data"])).strip("-.")
+    path = run.folder / "probes" / f"{safe}{'-' + layer if layer else ''}.json"
+    atomic_write_json(path, report)
+    return path

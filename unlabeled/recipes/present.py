@@ -1,0 +1,69 @@
+"""Results as text for the terminal; no colour codes where the output is not a terminal."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from unlabeled.recipes.run import Run
+
+TITLES = {"linear": "linear", "knn": "kNN", "nmc": "NMC", "lda": "LDA", "logistic": "logistic", "ridge": "ridge"}
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:
+    """Columns and rows as a table; the first column is text, the others are figures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for number, column in enumerate(columns):
+        grid.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
+    for row in rows:
+        grid.add_row(*row)
+    width = max(shutil.get_terminal_size((100, 24)).columns, 80)
+    text = io.StringIO()
+    Console(file=text, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+
+
+def show_probes(reports: Sequence[dict[str, Any]]) -> str:
+    """One row a model, one column a probe: accuracy in percent with half its 95 % interval."""
+    names = list(dict.fromkeys(name for report in reports for name in report["probes"]))
+    rows = []
+    for report in reports:
+        cells = [_accuracy(report["probes"].get(name)) for name in names]
+        rows.append([report["model"], str(report["dimension"]), *cells])
+    data = ", ".join(dict.fromkeys(report["data"] for report in reports))
+    return table(["model", "D", *(TITLES.get(n, n) for n in names)], rows, f"accuracy on held-out images of {data}, %")
+
+
+def _accuracy(probe: dict[str, Any] | None) -> str:
+    if probe is None:
+        return "–"
+    low, high = probe["interval"]
+    return f"{100 * probe['top1']:.1f} ± {50 * (high - low):.1f}"
+
+
+def show_run(run: Run) -> str:
+    """Where a finished run is and what to do with it."""
+    return (
+        f"run: {run.folder}\n"
+        f"  probe it:   unlabeled probe {run.folder}\n"
+        f"  load it:    unlabeled.load_backbone({str(run.folder)!r})"
+    )
+
+
+def show_dry_run(facts: dict[str, Any]) -> str:
+    """The findings of a dry run, one a line."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number:,}" for key, number in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        lines.append(f"{name:16} {value}")
+    return "\n".join(lines)
