@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torchvision.transforms.v2.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,6 +13,7 @@ from unlabeled.core.errors import UserError
 from unlabeled.data import resample
 from unlabeled.data.spec import ViewSpec
 from unlabeled.data.views import Views
+from unlabeled.data.views_draw import Box
 
 RGB = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
 SIMCLR = ViewSpec(
@@ -120,9 +120,7 @@ def test_resized_crops_are_torchvisions(kind: str, box: tuple[int, int, int, int
     images = noise(3, 2, 37, 29).float()
     top, left, height, width = (torch.full((3,), float(x)) for x in box)
     mirror = torch.tensor([0.0, 1.0, 0.0])
-    wy = resample.weights(top, height, size[0], 37, kind, None)
-    wx = resample.weights(left, width, size[1], 29, kind, mirror)
-    ours = resample.resize(images.permute(0, 2, 1, 3).contiguous(), wy, wx)
+    ours = resample.resize(images.permute(0, 2, 1, 3).contiguous(), Box(top, left, height, width), mirror, size, kind)
     cut = images[:, :, box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
     theirs = interpolate(cut, size, mode=kind, antialias=True, align_corners=False)
     theirs[1] = theirs[1].flip(2)

@@ -18,6 +18,7 @@ once, at the end, and a turn in YIQ keeps the luma where a shift in HSV keeps th
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,12 +43,68 @@ def _basis() -> Tensor:
 BASIS = _basis()
 
 
-def matrices(drawn: Draw) -> Tensor | None:
-    """``(B, 3, 3)`` of the formula above, on the CPU, or ``None`` where the colours do not mix."""
-    if drawn.saturation is None and drawn.hue is None:
-        return None
-    given = [x for x in (drawn.saturation, drawn.hue) if x is not None]
-    saturation = drawn.saturation if drawn.saturation is not None else torch.ones_like(given[0])
-    angle = (drawn.hue if drawn.hue is not None else torch.zeros_like(given[0])) * (2 * math.pi)
-    parts = torch.stack([torch.ones_like(angle), saturation * angle.cos(), saturation * angle.sin()], 1)
-    return (parts @ BASIS).view(-1, 3, 3)
+@dataclass(frozen=True)
+class Affine:
+    """``x → matrix·x + base + lift·Ȳ`` for pixels in [0, 255], with the normalisation folded in.
+
+    ``matrix`` is ``(B, 3, 3)`` where colours mix; else ``gain`` ``(B or 1, C)`` scales each channel. ``base`` is
+    ``(1, C)`` and ``lift`` ``(B, C)``, ``None`` without contrast; Ȳ is the image's mean over pixels, weighted by
+    ``luma`` ``(C,)`` over channels.
+    """
+
+    matrix: Tensor | None
+    gain: Tensor
+    base: Tensor
+    lift: Tensor | None
+    luma: Tensor
+
+    def __getitem__(self, rows: slice) -> Affine:
+        matrix, lift = (None if x is None else x[rows] for x in (self.matrix, self.lift))
+        return Affine(matrix, self.gain if len(self.gain) == 1 else self.gain[rows], self.base, lift, self.luma)
+
+    def __call__(self, view: Tensor, out: Tensor) -> None:
+        """Write the image of float ``view`` ``(B, C, h, w)`` into ``out``, contiguous and of the same shape."""
+        B, C, h, w = out.shape
+        flat, into = view.reshape(B, C, h * w), out.view(B, C, h * w)
+        shift = self.base
+        if self.lift is not None:
+            shift = torch.addcmul(shift, (flat.mean(2) @ self.luma)[:, None], self.lift)
+        if self.matrix is not None:
+            torch.baddbmm(shift[:, :, None], self.matrix, flat, out=into)
+        else:
+            torch.mul(flat, self.gain[:, :, None], out=into).add_(shift[:, :, None])
+
+
+def affine(drawn: Draw, mean: Tensor, std: Tensor) -> Affine:
+    """The colour adjustments that were drawn, then ``(x / 255 − mean) / std`` with ``mean`` and ``std`` ``(C,)``.
+
+    Only three channels have a saturation, a hue and a gray; for any other number they do nothing, and the mean of the
+    contrast is that of all channels.
+    """
+    channels, device = len(mean), mean.device
+    scale = std.reciprocal()[None]
+    gain, lift = scale / 255, None
+    if drawn.brightness is not None:
+        gain = gain * drawn.brightness[:, None]
+    if drawn.contrast is not None:
+        lift = gain * (1 - drawn.contrast)[:, None]
+        gain = gain * drawn.contrast[:, None]
+    colours = channels == 3
+    luma = torch.tensor(LUMA if colours else (1 / channels,) * channels, device=device)
+    matrix = _mix(drawn) if colours else None
+    if matrix is not None:
+        matrix = matrix * gain[:, :, None]
+    return Affine(matrix, gain, -(mean / std)[None], lift, luma)
+
+
+def _mix(drawn: Draw) -> Tensor | None:
+    """``(B, 3, 3)``: saturation, hue and gray, or ``None`` where colours do not mix."""
+    if drawn.hue is None:
+        if drawn.saturation is None:
+            return None
+        parts = torch.stack([torch.ones_like(drawn.saturation), drawn.saturation], 1)
+    else:
+        angle = drawn.hue * (2 * math.pi)
+        radius = torch.ones_like(angle) if drawn.saturation is None else drawn.saturation
+        parts = torch.stack([torch.ones_like(angle), radius * angle.cos(), radius * angle.sin()], 1)
+    return (parts @ BASIS[: parts.shape[1]].to(parts.device)).view(-1, 3, 3)

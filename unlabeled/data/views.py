@@ -8,7 +8,9 @@ then blur and solarisation of the rows that were drawn for them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,7 +20,12 @@ from unlabeled.core.errors import UserError
 from unlabeled.data import colour, resample
 from unlabeled.data.blur import NEGLIGIBLE, gaussian_blur, radius
 from unlabeled.data.spec import ViewSpec
-from unlabeled.data.views_draw import Draw, draw, view_size
+from unlabeled.data.views_draw import Box, Draw, draw, largest_box, view_size
+
+CHUNK_BYTES = 3 << 20
+"""Float images worked on at once on a CPU: a chunk and its intermediate results stay in the cache."""
+ENLARGE_ABOVE = 48
+"""Side in pixels above which sampling along a grid beats the matrices where nothing shrinks."""
 
 
 class Views:
@@ -65,80 +72,111 @@ class Views:
         if len(self.mean) not in (1, C):
             raise UserError(f"mean and std have {len(self.mean)} values but the images {C} channels: give one or {C}")
         total = first + B if total is None else total
-        views = []
-        for number, spec in enumerate(self.specs):
-            drawn = draw(spec, (H, W), total, rng.torch_generator(*key, number)).slice(first, first + B)
-            views.append(self._render(images, spec, drawn))
-        return views
+        plans = [
+            _Plan(spec, draw(spec, (H, W), total, rng.torch_generator(*key, number))[first : first + B], images, self)
+            for number, spec in enumerate(self.specs)
+        ]
+        step = B if images.device.type != "cpu" else max(1, CHUNK_BYTES // (4 * C * H * W))
+        for start in range(0, B, step):
+            rows = slice(start, min(start + step, B))
+            source = _Source(images[rows])
+            for plan in plans:
+                plan.render(source, rows)
+        return [plan.out for plan in plans]
 
-    def _render(self, images: Tensor, spec: ViewSpec, drawn: Draw) -> Tensor:
-        view = self._colours(_geometry(images, spec, drawn), spec, drawn)
-        if drawn.sigma is not None:
-            rows = (drawn.sigma > NEGLIGIBLE).nonzero().squeeze(1)
-            if len(rows):
-                reach = radius(spec.blur_sigma[1] * min(view.shape[2:]) / 224)
-                sigma, rows = drawn.sigma[rows].to(view.device), rows.to(view.device)
-                view.index_copy_(0, rows, gaussian_blur(view.index_select(0, rows), sigma, reach))
-        if drawn.solarize is not None:
-            rows = drawn.solarize.nonzero().squeeze(1).to(view.device)
-            bright = view.index_select(0, rows)
-            mean, std = self._per_channel(view)
-            view.index_copy_(0, rows, torch.where(bright >= (0.5 - mean) / std, (1 - 2 * mean) / std - bright, bright))
-        return view
-
-    def _per_channel(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(x, device=view.device).expand(view.shape[1]) for x in (self.mean, self.std))
-        return mean.view(-1, 1, 1), std.view(-1, 1, 1)
-
-    def _colours(self, view: Tensor, spec: ViewSpec, drawn: Draw) -> Tensor:
-        """Float ``(B, C, h, w)`` in [0, 255] → adjusted, clamped to [0, 1], normalised."""
-        B, C, h, w = view.shape
-        device = view.device
-        mean, std = self._per_channel(view)
-        gain = torch.full((B, 1), 1 / 255, device=device)
-        offset = torch.zeros(B, 1, device=device)
-        if drawn.brightness is not None:
-            gain = gain * drawn.brightness.to(device)[:, None]
-        if drawn.contrast is not None:
-            contrast = drawn.contrast.to(device)[:, None]
-            average = view.mean((2, 3))
-            luma = average @ average.new_tensor(colour.LUMA) if C == 3 else average.mean(1)
-            offset = gain * (1 - contrast) * luma[:, None]
-            gain = gain * contrast
-        mix = colour.matrices(drawn) if C == 3 else None
-        scale = std.reciprocal().view(1, C)
-        shift = ((offset - mean.view(1, C)) * scale)[:, :, None]
-        if mix is not None:
-            matrix = mix.to(device) * (gain * scale)[:, :, None]
-            view = torch.baddbmm(shift, matrix, view.reshape(B, C, h * w)).view(B, C, h, w)
-        else:
-            view = view.contiguous().mul_((gain * scale)[:, :, None, None]).add_(shift[:, :, :, None])
-        if spec.jitter or spec.interpolation == "bicubic":
-            for c, (low, high) in enumerate(zip((-mean / std).flatten(), ((1 - mean) / std).flatten(), strict=True)):
-                view[:, c].clamp_(low.item(), high.item())
-        return view
+    def normalisation(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and std of each of the images' channels ``(C,)``, on their device."""
+        both = torch.tensor((self.mean, self.std)).expand(2, images.shape[1])
+        mean, std = both.to(images.device, non_blocking=True)
+        return mean, std
 
 
-def _geometry(images: Tensor, spec: ViewSpec, drawn: Draw) -> Tensor:
-    """Crop, resize, flip, rotate: uint8 ``(B, C, H, W)`` → float ``(B, C, h, w)`` in [0, 255]."""
-    B, _, H, W = images.shape
-    size = view_size(spec, (H, W))
-    device = images.device
-    mirror = None if drawn.flip is None else drawn.flip.to(device)
-    whole = torch.zeros(B), torch.zeros(B), torch.full((B,), float(H)), torch.full((B,), float(W))
-    given = (drawn.top, drawn.left, drawn.height, drawn.width)
-    box = tuple(b if g is None else g for b, g in zip(whole, given, strict=True))
-    top, left, height, width = (x.to(device) for x in box)
-    if drawn.angle is not None:
-        shrink = resample.shrink_factor((box[0], box[1], box[2], box[3]), size)
-        return resample.rotate(
-            images.float(), (top, left, height, width), mirror, drawn.angle.to(device), size, spec.interpolation, shrink
-        )
-    if spec.crop == "resized" or (spec.crop == "none" and size != (H, W)):
-        lines = images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-        wy = resample.weights(top, height, size[0], H, spec.interpolation, None)
-        wx = resample.weights(left, width, size[1], W, spec.interpolation, mirror)
-        return resample.resize(lines, wy, wx)
-    if spec.crop == "padded":
-        images = resample.padded_crop(images, top, left, spec.padding, size)
-    return (images if mirror is None else resample.flip(images, mirror)).float()
+class _Source:
+    """A chunk of images, converted at most once for all views."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    @cached_property
+    def floats(self) -> Tensor:
+        return self.images.float()
+
+    @cached_property
+    def lines(self) -> Tensor:
+        """``(B, H, C, W)``, what :func:`resample.resize` reads."""
+        return self.images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
+
+
+class _Plan:
+    """One view of the whole batch: what was drawn, and where it is written."""
+
+    def __init__(self, spec: ViewSpec, drawn: Draw, images: Tensor, views: Views) -> None:
+        B, C, H, W = images.shape
+        self.spec, self.image, self.size = spec, (H, W), view_size(spec, (H, W))
+        self.host, self.drawn = drawn, drawn.to(images.device)
+        self.out = images.new_empty((B, C, *self.size), dtype=torch.float32)
+        self.mean, self.std = views.normalisation(images)
+        self.colours = colour.affine(self.drawn, self.mean, self.std)
+        self.box = self.drawn.box(B, self.image)
+        height, width = largest_box(spec, self.image)
+        self.shrink = max(1, math.ceil(max(height / self.size[0], width / self.size[1])))
+        self.limits = None
+        if spec.jitter or (spec.interpolation == "bicubic" and self._resizes):
+            pairs = zip(views.mean, views.std, strict=True)
+            self.limits = [(-mean / std, (1 - mean) / std) for mean, std in pairs]
+
+    @property
+    def _resizes(self) -> bool:
+        resized = self.spec.crop == "resized" or (self.spec.crop == "none" and self.size != self.image)
+        return resized or self.spec.rotate > 0
+
+    def render(self, source: _Source, rows: slice) -> None:
+        out = self.out[rows]
+        self.colours[rows](self._geometry(source, rows), out)
+        if self.limits is not None:
+            parts = torch.split(out, 1, dim=1) if len(self.limits) > 1 else (out,)
+            for part, (low, high) in zip(parts, self.limits, strict=True):
+                part.clamp_(low, high)  # bounds in tensors would take eight times as long
+        self._blur(out, rows)
+        self._solarize(out, rows)
+
+    def _geometry(self, source: _Source, rows: slice) -> Tensor:
+        """Crop, resize, flip, rotate: float ``(B, C, h, w)`` in [0, 255], not always contiguous."""
+        spec, size = self.spec, self.size
+        box = Box(*(x[rows] for x in self.box))
+        mirror = None if self.drawn.flip is None else self.drawn.flip[rows]
+        if self.drawn.angle is not None:
+            angle = self.drawn.angle[rows]
+            return resample.rotate(source.floats, box, mirror, angle, size, spec.interpolation, self.shrink)
+        if self._resizes:
+            if self.shrink == 1 and spec.interpolation == "bilinear" and min(self.image) > ENLARGE_ABOVE:
+                return resample.enlarge(source.floats, box, mirror, size)
+            return resample.resize(source.lines, box, mirror, size, spec.interpolation)
+        if spec.crop == "none" and mirror is None:
+            return source.floats
+        pixels = source.images
+        if spec.crop == "padded":
+            pixels = resample.padded_crop(pixels, box, spec.padding, size)
+        return (pixels if mirror is None else resample.flip(pixels, mirror)).float()
+
+    def _blur(self, out: Tensor, rows: slice) -> None:
+        if self.host.sigma is None or self.drawn.sigma is None:
+            return
+        blurred = _where(self.host.sigma[rows] > NEGLIGIBLE, out)
+        if len(blurred):
+            reach = radius(self.spec.blur_sigma[1] * min(self.size) / 224)
+            sigma = self.drawn.sigma[rows].index_select(0, blurred)
+            out.index_copy_(0, blurred, gaussian_blur(out.index_select(0, blurred), sigma, reach))
+
+    def _solarize(self, out: Tensor, rows: slice) -> None:
+        if self.host.solarize is None:
+            return
+        chosen = _where(self.host.solarize[rows] > 0, out)
+        bright = out.index_select(0, chosen)
+        half, invert = (x[:, None, None] for x in ((0.5 - self.mean) / self.std, (1 - 2 * self.mean) / self.std))
+        out.index_copy_(0, chosen, torch.where(bright >= half, invert - bright, bright))
+
+
+def _where(chosen: Tensor, like: Tensor) -> Tensor:
+    """The row numbers of the true entries of ``chosen`` (on the CPU), on the device of ``like``."""
+    return chosen.nonzero().squeeze(1).to(like.device, non_blocking=True)

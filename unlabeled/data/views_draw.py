@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +16,21 @@ TRIES = 10
 """Attempts at a random box before the centre crop is taken, as in torchvision's ``RandomResizedCrop``."""
 
 
+class Box(NamedTuple):
+    """Whole pixels of the image, as float32 ``(n,)``."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for the ``n`` images of one view; ``None`` where the specification asks for nothing.
+    """What was drawn for the ``n`` images of one view, float32 ``(n,)``; ``None`` where nothing is asked for.
 
-    ``top, left, height, width`` are integers (as float32) in the image's pixels, ``angle`` is in radians,
-    ``sigma`` in pixels of the view (0: no blur), ``hue`` in turns; the rest are factors or flags.
+    The box is in the image's whole pixels, ``angle`` in radians, ``hue`` in turns, ``sigma`` in pixels of the view
+    (0: no blur); ``flip`` and ``solarize`` are 0 or 1, the rest are factors.
     """
 
     top: Tensor | None = None
@@ -36,15 +46,44 @@ class Draw:
     sigma: Tensor | None = None
     solarize: Tensor | None = None
 
-    def slice(self, first: int, stop: int) -> Draw:
-        """The entries ``first`` to ``stop``."""
+    def __getitem__(self, rows: slice | Tensor) -> Draw:
+        return Draw(**{name: value[rows] for name, value in self._drawn().items()})
+
+    def to(self, device: torch.device) -> Draw:
+        """The same on ``device``, in one copy that the host does not wait for."""
+        drawn = self._drawn()
+        if device.type == "cpu" or not drawn:
+            return self
+        packed = torch.stack(list(drawn.values()))
+        packed = (packed.pin_memory() if device.type == "cuda" else packed).to(device, non_blocking=True)
+        return Draw(**dict(zip(drawn, packed.unbind(), strict=True)))
+
+    def box(self, n: int, image: tuple[int, int]) -> Box:
+        """The cropped box of each of the ``n`` images of height and width ``image``; all of it without a crop."""
+        if self.top is None or self.left is None or self.height is None or self.width is None:
+            zero = torch.zeros(n)
+            return Box(zero, zero, torch.full((n,), float(image[0])), torch.full((n,), float(image[1])))
+        return Box(self.top, self.left, self.height, self.width)
+
+    def _drawn(self) -> dict[str, Tensor]:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Draw(**{name: value if value is None else value[first:stop] for name, value in values.items()})
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def view_size(spec: ViewSpec, image: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the view of an image of height and width ``image``."""
     return image if spec.size is None else (spec.size, spec.size)
+
+
+def largest_box(spec: ViewSpec, image: tuple[int, int]) -> tuple[float, float]:
+    """The greatest height and width in the image's pixels that a view may cover."""
+    H, W = image
+    if spec.crop == "padded":
+        return view_size(spec, image)
+    if spec.crop == "none":
+        return image
+    area = spec.scale[1] * H * W
+    return min(H, math.sqrt(area / spec.ratio[0]) + 1), min(W, math.sqrt(area * spec.ratio[1]) + 1)
 
 
 def draw(spec: ViewSpec, image: tuple[int, int], n: int, generator: torch.Generator) -> Draw:
@@ -59,8 +98,7 @@ def draw(spec: ViewSpec, image: tuple[int, int], n: int, generator: torch.Genera
     """
     drawn: dict[str, Tensor] = {}
     if spec.crop == "resized":
-        boxes = random_boxes(spec, image, n, generator)
-        drawn.update(zip(("top", "left", "height", "width"), boxes, strict=True))
+        drawn.update(random_boxes(spec, image, n, generator)._asdict())
     elif spec.crop == "padded":
         for axis, extent, length, view in zip(
             ("top", "left"), ("height", "width"), image, view_size(spec, image), strict=True
@@ -74,7 +112,7 @@ def draw(spec: ViewSpec, image: tuple[int, int], n: int, generator: torch.Genera
             drawn[axis] = torch.randint(room + 1, (n,), generator=generator).float() - spec.padding
             drawn[extent] = torch.full((n,), float(view))
     if spec.flip:
-        drawn["flip"] = _chance(spec.flip, n, generator)
+        drawn["flip"] = _chance(spec.flip, n, generator).float()
     if spec.rotate:
         drawn["angle"] = _uniform(-spec.rotate, spec.rotate, n, generator) * (math.pi / 180)
     drawn.update(_colour(spec, n, generator))
@@ -83,44 +121,34 @@ def draw(spec: ViewSpec, image: tuple[int, int], n: int, generator: torch.Genera
         sigma = _uniform(low, high, n, generator) * (min(view_size(spec, image)) / 224)
         drawn["sigma"] = sigma * _chance(spec.blur, n, generator)
     if spec.solarize:
-        drawn["solarize"] = _chance(spec.solarize, n, generator)
+        drawn["solarize"] = _chance(spec.solarize, n, generator).float()
     return Draw(**drawn)
 
 
-def random_boxes(
-    spec: ViewSpec, image: tuple[int, int], n: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``(top, left, height, width)`` of ``n`` random boxes, as torchvision's ``RandomResizedCrop`` draws them.
+def random_boxes(spec: ViewSpec, image: tuple[int, int], n: int, generator: torch.Generator) -> Box:
+    """``n`` random boxes, as torchvision's ``RandomResizedCrop`` draws them.
 
     The area is uniform in ``spec.scale`` and the aspect ratio log-uniform in ``spec.ratio``; the first of ten
     attempts that fits is taken, else the largest centred box of an allowed ratio.
     """
     H, W = image
-    area = _uniform(*spec.scale, (n, TRIES), generator) * (H * W)
     low, high = spec.ratio
-    root = _uniform(math.log(low) / 2, math.log(high) / 2, (n, TRIES), generator).exp()
-    side = area.sqrt()
-    widths, heights = (side * root).round(), (side / root).round()
-    fits = (widths >= 1) & (widths <= W) & (heights >= 1) & (heights <= H)
-    first = fits.int().argmax(1, keepdim=True)  # the first of equals; 0 where nothing fits
-    width, height = widths.gather(1, first).squeeze(1), heights.gather(1, first).squeeze(1)
+    side = _uniform(*spec.scale, (n, TRIES), generator).mul_(H * W).sqrt_()
+    root = _uniform(math.log(low) / 2, math.log(high) / 2, (n, TRIES), generator).exp_()
+    widths, heights = (side * root).round_(), side.div_(root).round_()
+    fits = (widths >= 1).logical_and_(widths <= W).logical_and_(heights >= 1).logical_and_(heights <= H)
+    found, first = fits.max(1, keepdim=True)  # the first of equals
+    height, width = heights.gather(1, first).squeeze(1), widths.gather(1, first).squeeze(1)
+    room_y, room_x = H - height, W - width
     place = torch.rand((2, n), generator=generator)
-    # the modulus below one may round up to the room itself: hold it inside
-    top = torch.minimum((place[0] * (H - height + 1)).floor(), H - height)
-    left = torch.minimum((place[1] * (W - width + 1)).floor(), W - width)
+    # a number just below one may round up to the room plus one: hold it inside
+    top = torch.minimum((place[0] * (room_y + 1)).floor_(), room_y)
+    left = torch.minimum((place[1] * (room_x + 1)).floor_(), room_x)
 
-    whole_h, whole_w = H, W
-    if low > W / H:
-        whole_h = round(W / low)
-    elif high < W / H:
-        whole_w = round(H * high)
-    fitted = fits.any(1)
-    return (
-        torch.where(fitted, top, float((H - whole_h) // 2)),
-        torch.where(fitted, left, float((W - whole_w) // 2)),
-        torch.where(fitted, height, float(whole_h)),
-        torch.where(fitted, width, float(whole_w)),
-    )
+    whole = (H, min(W, round(H * high))) if H * high < W else (min(H, round(W / low)), W)
+    centred = ((H - whole[0]) // 2, (W - whole[1]) // 2, *whole)
+    found = found.squeeze(1)
+    return Box(*(torch.where(found, x, float(c)) for x, c in zip((top, left, height, width), centred, strict=True)))
 
 
 def _colour(spec: ViewSpec, n: int, generator: torch.Generator) -> dict[str, Tensor]:
