@@ -1,4 +1,4 @@
-"""Is everything here that a run needs? torch is imported in other processes: a broken one must not stop the diagnosis."""
+"""Is everything here that a run needs? torch is imported elsewhere: a broken one must not stop the diagnosis."""
 
 from __future__ import annotations
 
