@@ -122,7 +122,9 @@ class Evaluator:
             found["zrf"] = measures.zrf(view.logits["forget"], self.random.logits["forget"])
             distance = measures.activation_distance(view.logits["forget"], self.retrained.logits["forget"])
             found["activation_distance"] = distance
-            logits, labels = view.logits, self.labels if self.labelled else {}
+            # A wrong label would give the forget images away by the loss alone.
+            right = self.labelled and self.task.split.noisy_labels is None
+            logits, labels = view.logits, self.labels if right else {}
             outputs = (attacks.output_features(logits[n], labels.get(n)) for n in self.sets)
             found |= self._attack("outputs", *outputs, arrays=arrays)
             train = torch.cat([logits["retain"], logits["forget"]])

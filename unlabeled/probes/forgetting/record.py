@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,16 @@ def write_record(
             "seconds": after.seconds,
         },
         "models": {"original": before.model, "forgotten": after.model},
-        "measures": {"before": before.measures, "after": after.measures},
+        "measures": {"before": _known(before.measures), "after": _known(after.measures)},
         "images": [{"row": int(row), "blake2b": print_} for row, print_ in zip(split.forget_rows, images, strict=True)],
     }
     if retrained is not None:
         record["models"]["retrained"] = retrained.model
-        record["measures"]["retrained"] = retrained.measures
+        record["measures"]["retrained"] = _known(retrained.measures)
     files.atomic_write_json(path, record)
     return record
+
+
+def _known(measures: dict[str, float]) -> dict[str, float]:
+    """Only what could be measured: JSON has no NaN."""
+    return {name: value for name, value in measures.items() if math.isfinite(value)}
