@@ -85,13 +85,13 @@ class MAE(Method):
         if any(side % patch for side, patch in zip(self.size, self.patch_size, strict=True)):
             raise UserError(
                 f"the method 'mae' needs patches that fill the image: {self.size[0]}x{self.size[1]} pixels are no "
-                f"multiple of {self.patch_size[0]}; change backbone.patch_size or backbone.img_size."
+                f"multiple of {self.patch_size[0]}; change backbone.args.patch_size or data.size."
             )
         self.visible = int(self.patches * (1 - config.mask_ratio))
         if not 0 < self.visible < self.patches:
             raise UserError(
                 f"mask_ratio {config.mask_ratio} leaves {self.visible} of {self.patches} patches visible; change "
-                "method.mask_ratio or use smaller patches (backbone.patch_size)."
+                "method.mask_ratio or use smaller patches (backbone.args.patch_size)."
             )
         self.decoder = MAEDecoder(
             backbone.embed_dim,
@@ -143,7 +143,7 @@ class MAE(Method):
         if view.shape[2:] != self.size:
             raise UserError(
                 f"the method 'mae' got views of {view.shape[2]}x{view.shape[3]} pixels, its backbone takes "
-                f"{self.size[0]}x{self.size[1]}; make 'size' in the recipe's views and backbone.img_size agree."
+                f"{self.size[0]}x{self.size[1]}; make 'size' in the recipe's views agree with it."
             )
         return view
 
