@@ -1,0 +1,305 @@
+"""The sections of the page: each a function of the runs' content, empty where there is nothing to show."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from unlabeled.report.charts import Line, class_colour, line_chart, number, scatter
+from unlabeled.report.content import Cell, Confusion, Forgetting, Gallery, Picture, RunContent
+from unlabeled.report.markup import Markup, join, tag
+from unlabeled.report.pixels import data_uri, png, sprite, to_picture
+from unlabeled.report.tables import ProbeRow, percent, probe_rows
+
+CURVES = {
+    "loss": "training loss",
+    "knn_train_split": "kNN accuracy on training images (leave one out)",
+    "accuracy": "accuracy on the pretext task",
+    "rankme": "RankMe: directions in use",
+    "embedding_std": "spread of embeddings (1 healthy, 0 collapsed)",
+    "prototypes_used": "prototypes in use (share)",
+    "code_entropy": "entropy of a code (nats)",
+    "lr": "learning rate",
+    "images_per_second": "images a second",
+}
+LARGEST_MATRIX = 30
+"""Classes up to which a confusion matrix is drawn whole."""
+SMALL = 96
+"""Side in pixels to which small images are reduced."""
+
+
+def section(name: str, title: str, *content: object) -> Markup:
+    """A titled section, or nothing if there is no content."""
+    body = join(content)
+    if not body:
+        return Markup("")
+    return tag("section", tag("h2", title), body, id=name)
+
+
+def side_by_side(runs: Sequence[RunContent], parts: Sequence[Markup]) -> Markup:
+    """A part of each run under the run's name; without names where there is one run."""
+    if len(runs) == 1:
+        return parts[0]
+    pairs = [tag("div", run_name(run, i), part) for i, (run, part) in enumerate(zip(runs, parts, strict=True)) if part]
+    return tag("div", pairs, class_="columns") if pairs else Markup("")
+
+
+def run_name(run: RunContent, position: int) -> Markup:
+    """The run's name in its colour."""
+    return tag("h3", tag("i", class_=f"dot r{position % 6}"), run.name)
+
+
+def curves(runs: Sequence[RunContent]) -> Markup:
+    """A small chart for every number that was logged, all runs in each."""
+    found = dict.fromkeys(key for run in runs for row in run.metrics for key in row if key not in ("step", "epoch"))
+    names = [*(name for name in CURVES if name in found), *(name for name in found if name not in CURVES)]
+    charts = []
+    for name in names:
+        lines = []
+        for position, run in enumerate(runs):
+            rows = [row for row in run.metrics if name in row]
+            if rows:
+                x = [row.get("epoch", row.get("step", float(i))) for i, row in enumerate(rows)]
+                lines.append(Line(run.name, position, x, [row[name] for row in rows]))
+        chart = line_chart(lines)
+        if chart:
+            charts.append(tag("figure", tag("figcaption", CURVES.get(name, name.replace("_", " "))), chart))
+    if not charts:
+        return Markup("")
+    return join([legend(runs), tag("div", charts, class_="charts")])
+
+
+def legend(runs: Sequence[RunContent]) -> Markup:
+    """Which colour is which run; nothing for one run."""
+    if len(runs) == 1:
+        return Markup("")
+    items = [tag("span", tag("i", class_=f"dot r{i % 6}"), run.name) for i, run in enumerate(runs)]
+    return tag("p", items, class_="legend")
+
+
+def probe_table(runs: Sequence[RunContent]) -> Markup:
+    """Every probe of every run in one table that sorts by any column."""
+    rows: list[tuple[int, RunContent, ProbeRow]] = []
+    for position, run in enumerate(runs):
+        rows += [(position, run, row) for row in probe_rows(run.probes)]
+    if not rows:
+        return Markup("")
+    columns = [
+        "model",
+        "data",
+        "probe",
+        "accuracy %",
+        "95 % interval",
+        "mean per class %",
+        "top 5 %",
+        "images",
+        "chosen",
+    ]
+    empty = {
+        "top 5 %": all(row.top5 is None for _, _, row in rows),
+        "mean per class %": all(row.mean_per_class is None for _, _, row in rows),
+        "images": all(row.n is None for _, _, row in rows),
+        "chosen": not any(row.chosen for _, _, row in rows),
+    }
+    shown = [column for column in columns if not empty.get(column)]
+    body = []
+    for position, run, row in rows:
+        model = row.model if row.baseline else run.name
+        name = tag("td", tag("i", class_=f"dot {'base' if row.baseline else f'r{position % 6}'}"), model)
+        interval = f"{percent(row.low)} – {percent(row.high)}"
+        cells = {
+            "model": name,
+            "data": tag("td", row.data),
+            "probe": tag("td", row.title),
+            "accuracy %": figure(row.top1, percent(row.top1), strong=True),
+            "95 % interval": figure(row.low, interval),
+            "mean per class %": figure(row.mean_per_class, percent(row.mean_per_class)),
+            "top 5 %": figure(row.top5, percent(row.top5)),
+            "images": figure(row.n, "–" if row.n is None else f"{row.n:,}"),
+            "chosen": tag("td", row.chosen, class_="fine"),
+        }
+        body.append(tag("tr", [cells[column] for column in shown]))
+    return sortable(shown, body, "probes")
+
+
+def figure(value: float | None, text: str, strong: bool = False) -> Markup:
+    """A table cell with a number to sort by."""
+    content = tag("b", text) if strong else text
+    return tag("td", content, class_="num", data_value=None if value is None or math.isnan(value) else value)
+
+
+def sortable(columns: Sequence[str], rows: Sequence[Markup], name: str) -> Markup:
+    """A table whose headings sort it."""
+    head = [tag("th", tag("button", column, type="button"), scope="col") for column in columns]
+    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows), class_="sortable", data_name=name)
+    return tag("div", table, class_="wide")
+
+
+def confusion(matrix: Confusion) -> Markup:
+    """Shares of each row as a coloured matrix; of very many classes only the commonest mistakes."""
+    counts = np.asarray(matrix.counts, dtype=np.int64)
+    totals = counts.sum(1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    wrong = shares * (1 - np.eye(len(counts)))
+    names = [str(name) for name in matrix.classes]
+    if len(counts) > LARGEST_MATRIX:
+        order = [
+            (int(i), int(j))
+            for i, j in zip(*np.unravel_index(np.argsort(-wrong, axis=None)[:20], wrong.shape), strict=True)
+        ]
+        rows = [
+            tag("tr", tag("td", names[i]), tag("td", names[j]), figure(shares[i, j], percent(float(shares[i, j]))))
+            for i, j in order
+            if counts[i, j]
+        ]
+        table = sortable(["image of", "answered", "share of the class %"], rows, "confusions")
+        return tag("figure", tag("figcaption", f"{matrix.title}: the commonest mistakes"), table)
+    worst = max(float(wrong.max()), 1e-9)
+    body = []
+    for i, name in enumerate(names):
+        cells = []
+        for j in range(len(names)):
+            share, count = float(shares[i, j]), int(counts[i, j])
+            depth = share if i == j else 0.85 * share / worst
+            tip = f"{name} → {names[j]}: {count:,} of {int(totals[i, 0]):,} ({100 * share:.1f} %)"
+            text = f"{100 * share:.0f}" if count else ""
+            kind = "hit" if i == j else "miss"
+            cells.append(tag("td", text, class_=kind, style=f"--v:{depth:.3f}", data_tip=tip))
+        body.append(tag("tr", tag("th", name, scope="row"), cells))
+    head = tag("tr", tag("td"), [tag("th", tag("span", name), scope="col") for name in names])
+    table = tag("table", tag("thead", head), tag("tbody", body), class_="confusion")
+    return tag("figure", tag("figcaption", matrix.title), table)
+
+
+def confusions(runs: Sequence[RunContent]) -> Markup:
+    """The matrices of all runs."""
+    parts = [join(confusion(matrix) for matrix in run.confusions) for run in runs]
+    if not any(parts):
+        return Markup("")
+    caption = "Rows: what the image is. Columns: what was answered. Numbers: percent of the row."
+    return join([tag("p", caption, class_="hint"), side_by_side(runs, parts)])
+
+
+def embedding(runs: Sequence[RunContent]) -> Markup:
+    """Held-out images as points; runs that were read on the same images share thumbnails and highlights."""
+    atlases: dict[bytes, str] = {}
+    styles: list[str] = []
+    parts: list[Markup] = []
+    for run in runs:
+        atlas = run.atlas
+        if atlas is None or not run.projections:
+            parts.append(Markup(""))
+            continue
+        sheet, columns, side = sprite(atlas.images)
+        key = atlases.setdefault(sheet, f"atlas{len(atlases)}")
+        if f".{key}" not in "".join(styles):
+            styles.append(f'.{key}{{background-image:url("{data_uri(sheet)}")}}')
+        names = [
+            f"{atlas.classes[int(atlas.labels[i])]}\n{name}" if atlas.labels is not None and atlas.classes else name
+            for i, name in enumerate(atlas.names)
+        ]
+        maps = [tag("figure", tag("figcaption", p.title), scatter(p, atlas)) for p in run.projections]
+        data = tag("template", json.dumps(names, ensure_ascii=False), class_="names")
+        parts.append(
+            tag(
+                "div", _classes(run), maps, data,
+                class_="maps", data_atlas=key, data_columns=columns, data_side=side,
+            )
+        )  # fmt: skip
+    if not any(parts):
+        return Markup("")
+    hint = (
+        "Held-out images. Point at one to see it, everywhere it appears; a class in the legend shows that class alone."
+    )
+    return join([tag("style", Markup("".join(styles))), tag("p", hint, class_="hint"), _stacked(runs, parts)])
+
+
+def _stacked(runs: Sequence[RunContent], parts: Sequence[Markup]) -> Markup:
+    named = len(runs) > 1
+    return join(
+        join([run_name(run, i) if named else None, part])
+        for i, (run, part) in enumerate(zip(runs, parts, strict=True))
+        if part
+    )
+
+
+def _classes(run: RunContent) -> Markup | None:
+    atlas = run.atlas
+    if atlas is None or atlas.labels is None:
+        return None
+    present = sorted(set(atlas.labels.tolist()))
+    names = atlas.classes or [str(label) for label in range(max(present) + 1)]
+    buttons = [
+        tag(
+            "button",
+            tag("i", class_="dot", style=f"background:{class_colour(c, len(names))}"),
+            names[c],
+            type="button",
+            data_c=c,
+        )
+        for c in present
+    ]
+    return tag("p", buttons, class_="legend classes")
+
+
+def gallery(content: Gallery) -> Markup:
+    """Rows of small images."""
+    head = tag("tr", [tag("th", column, scope="col") for column in content.columns])
+    body = [tag("tr", [_cell(cell) for cell in row]) for row in content.rows]
+    table = tag("div", tag("table", tag("thead", head), tag("tbody", body), class_="gallery"), class_="wide")
+    return tag("figure", tag("figcaption", content.title), tag("p", content.caption, class_="hint"), table)
+
+
+def _cell(cell: Cell) -> Markup:
+    mark = {True: "right", False: "wrong", None: ""}[cell.right]
+    image = tag("img", src=data_uri(png(to_picture(cell.image, SMALL))), alt=cell.tip, class_=mark or None)
+    return tag("td", image, data_tip=cell.tip or None)
+
+
+def galleries(runs: Sequence[RunContent]) -> Markup:
+    """The views as the method saw them, and whatever else a method has to show."""
+    parts = [join([*map(gallery, run.galleries), *map(picture, run.pictures)]) for run in runs]
+    return _stacked(runs, parts)
+
+
+def retrieval(runs: Sequence[RunContent]) -> Markup:
+    """Nearest neighbours of the same images in every run."""
+    return _stacked(runs, [gallery(run.retrieval) if run.retrieval else Markup("") for run in runs])
+
+
+def picture(content: Picture) -> Markup:
+    """A picture file; SVG goes in as an image, where it can run nothing."""
+    image = tag("img", src=data_uri(content.data, content.mime), alt=content.title, loading="lazy")
+    return tag("figure", tag("figcaption", content.title), image, class_="picture")
+
+
+def forgetting(runs: Sequence[RunContent]) -> Markup:
+    """What was forgotten, how, and what it changed."""
+    return _stacked(runs, [join(map(_forgetting, run.forgetting)) for run in runs])
+
+
+def _forgetting(content: Forgetting) -> Markup:
+    models = list(content.measures)
+    names = dict.fromkeys(name for values in content.measures.values() for name in values)
+    rows = [
+        tag("tr", tag("td", name.replace("_", " ")), [_measure(content.measures[model].get(name)) for model in models])
+        for name in names
+    ]
+    table = sortable(["measure", *models], rows, "forgetting") if rows else None
+    notes = [tag("p", note) for note in content.notes]
+    pictures = tag("div", map(picture, content.pictures), class_="pictures")
+    return tag("article", tag("h3", content.title), facts(content.facts), notes, table, pictures)
+
+
+def _measure(value: float | None) -> Markup:
+    return figure(value, "–" if value is None else number(value))
+
+
+def facts(content: Mapping[str, str]) -> Markup | None:
+    """Names and values in two columns."""
+    if not content:
+        return None
+    return tag("dl", [(tag("dt", name), tag("dd", value)) for name, value in content.items()])
