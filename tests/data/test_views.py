@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_sample_image
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torchvision.transforms import v2 as T
+from torchvision.transforms.v2 import functional as TF
 
 from unlabeled.core.errors import UserError
-from unlabeled.data import resample
 from unlabeled.data.spec import ViewSpec
-from unlabeled.data.views import Views
-from unlabeled.data.views_draw import Box
+from unlabeled.data.views import CHUNK_BYTES, Views
 
 RGB = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
 SIMCLR = ViewSpec(
@@ -113,18 +113,55 @@ def test_padded_crops_are_exact_and_reach_every_place() -> None:
     assert found.any(0).all()
 
 
-@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("box", [(0, 0, 37, 29), (3, 5, 30, 20), (10, 2, 8, 25), (7, 7, 2, 3), (0, 28, 37, 1)])
-@pytest.mark.parametrize("size", [(16, 16), (48, 40)])
-def test_resized_crops_are_torchvisions(kind: str, box: tuple[int, int, int, int], size: tuple[int, int]) -> None:
-    images = noise(3, 2, 37, 29).float()
-    top, left, height, width = (torch.full((3,), float(x)) for x in box)
-    mirror = torch.tensor([0.0, 1.0, 0.0])
-    ours = resample.resize(images.permute(0, 2, 1, 3).contiguous(), Box(top, left, height, width), mirror, size, kind)
-    cut = images[:, :, box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
-    theirs = interpolate(cut, size, mode=kind, antialias=True, align_corners=False)
-    theirs[1] = theirs[1].flip(2)
-    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-5)
+def test_solarize_is_torchvisions() -> None:
+    images = noise(30, 3, 6)
+    (view,) = Views([ViewSpec(solarize=0.5)], *RGB)(images, key=(0,))
+    mean, std = (torch.tensor(x)[:, None, None] for x in RGB)
+    pixels = view * std + mean
+    turned = torch.isclose(pixels, TF.solarize(images / 255, 0.5), atol=1e-5).flatten(1).all(1)
+    assert torch.isclose(pixels, images / 255, atol=1e-5).flatten(1).all(1).logical_xor(turned).all()
+    assert 5 < turned.sum() < 25
+
+
+def test_a_large_batch_is_the_same_in_chunks() -> None:
+    images = noise(40, 3, 96)
+    spec = SIMCLR.model_copy(update={"size": 48})
+    views = Views([spec], *RGB)
+    assert images.numel() * 4 > 2 * CHUNK_BYTES
+    whole = views(images, key=(1,))[1]
+    alone = torch.cat([views(images[i : i + 1], key=(1,), first=i, total=40)[1] for i in range(40)])
+    torch.testing.assert_close(whole, alone, atol=1e-5, rtol=0)
+
+
+def natural(size: int) -> Tensor:
+    """The middle of a photograph, uint8 ``(3, size, size)``."""
+    photo = torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1)
+    return TF.center_crop(TF.resize(photo, [2 * size], antialias=True), [size, size])
+
+
+def test_the_statistics_are_torchvisions() -> None:
+    image, copies = natural(32), 1500
+    spec = ViewSpec(
+        crop="resized", flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, gray=0.2
+    )
+    (ours,) = plain(spec)(image.expand(copies, 3, 32, 32), key=(0,))
+    theirs = T.Compose(
+        [
+            T.RandomResizedCrop(32, antialias=True),
+            T.RandomHorizontalFlip(),
+            T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
+            T.RandomGrayscale(0.2),
+        ]
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        other = torch.stack([theirs(image / 255) for _ in range(copies)])
+    # the standard error of a pixel's mean is 0.25 / sqrt(1500) = 0.0065
+    assert (ours.mean(0) - other.mean(0)).abs().max() < 0.035
+    assert (ours.mean((0, 2, 3)) - other.mean((0, 2, 3))).abs().max() < 0.012
+    assert (ours.std(0) - other.std(0)).abs().max() < 0.03
+    contrast = [x.std((2, 3)).mean(0) for x in (ours, other)]
+    torch.testing.assert_close(*contrast, atol=0.01, rtol=0)
 
 
 def test_errors_say_what_to_do() -> None:

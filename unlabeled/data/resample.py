@@ -14,7 +14,7 @@ Four ways, chosen by what is asked for and what is fastest:
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import torch
@@ -28,6 +28,24 @@ Size = tuple[int, int]
 
 TABLE_BYTES = 16 << 20
 """Largest table of precomputed matrices: images of up to 48 pixels."""
+ENLARGE_ABOVE = 36
+"""Side in pixels above which sampling along a grid beats the matrices where nothing shrinks."""
+
+
+class Source:
+    """Some uint8 images ``(B, C, H, W)``, converted at most once for all views."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    @cached_property
+    def floats(self) -> Tensor:
+        return self.images.float()
+
+    @cached_property
+    def lines(self) -> Tensor:
+        """``(B, H, C, W)``: channels inside the lines make each step of a resize one matrix product per image."""
+        return self.images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def flip(images: Tensor, flips: Tensor) -> Tensor:
@@ -97,16 +115,32 @@ def _matrices(
     return _table(into, out_of, kind, columns, start.device).index_select(0, number.int())
 
 
-def resize(lines: Tensor, box: Box, mirror: Tensor | None, size: Size, kind: Interpolation) -> Tensor:
-    """Antialiased resize of a box of each image to ``size``.
+def resized_crop(
+    source: Source, box: Box, shrinks: Tensor, mirror: Tensor | None, size: Size, kind: Interpolation
+) -> Tensor:
+    """Antialiased resize of a box of each image to float ``(B, C, *size)``, not always contiguous.
 
     Args:
-        lines: float ``(B, H, C, W)``; channels inside the lines make each of the two steps one matrix product per
-            image, without copies.
-
-    Returns:
-        ``(B, C, h, w)``, not contiguous.
+        shrinks: ``(B,)`` on the CPU, whether the box is larger than the view; the way of each image depends on it.
     """
+    H, W = source.images.shape[2:]
+    if kind == "bicubic" or max(H, W) <= ENLARGE_ABOVE or shrinks.all():
+        return resize(source.lines, box, mirror, size, kind)
+    if not shrinks.any():
+        return enlarge(source.floats, box, mirror, size)
+    out = source.floats.new_empty(*source.images.shape[:2], *size)
+    for shrunk in (False, True):
+        rows = (shrinks == shrunk).nonzero().squeeze(1).to(out.device, non_blocking=True)
+        part = Source(source.images.index_select(0, rows))
+        boxes = Box(*(x.index_select(0, rows) for x in box))
+        turned = None if mirror is None else mirror.index_select(0, rows)
+        made = resize(part.lines, boxes, turned, size, kind) if shrunk else enlarge(part.floats, boxes, turned, size)
+        out.index_copy_(0, rows, made)
+    return out
+
+
+def resize(lines: Tensor, box: Box, mirror: Tensor | None, size: Size, kind: Interpolation) -> Tensor:
+    """The resize of ``lines`` ``(B, H, C, W)`` (see :class:`Source`) by matrices."""
     B, H, C, W = lines.shape
     h, w = size
     rows = _matrices(box.top, box.height, h, H, kind, False, None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,13 +18,13 @@ from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.data import colour, resample
 from unlabeled.data.blur import NEGLIGIBLE, gaussian_blur, radius
+from unlabeled.data.colour import Normalisation
+from unlabeled.data.resample import Source
 from unlabeled.data.spec import ViewSpec
 from unlabeled.data.views_draw import Box, Draw, draw, largest_box, view_size
 
-CHUNK_BYTES = 3 << 20
+CHUNK_BYTES = 2 << 20
 """Float images worked on at once on a CPU: a chunk and its intermediate results stay in the cache."""
-ENLARGE_ABOVE = 48
-"""Side in pixels above which sampling along a grid beats the matrices where nothing shrinks."""
 
 
 class Views:
@@ -47,6 +46,7 @@ class Views:
         self.mean, self.std = tuple(mean), tuple(std)
         if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0:
             raise UserError(f"mean and std need one value per channel and std > 0, not {self.mean} and {self.std}")
+        self._normal: dict[tuple[int, torch.device], Normalisation] = {}
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -72,86 +72,61 @@ class Views:
         if len(self.mean) not in (1, C):
             raise UserError(f"mean and std have {len(self.mean)} values but the images {C} channels: give one or {C}")
         total = first + B if total is None else total
+        device = images.device
+        if (C, device) not in self._normal:
+            self._normal[C, device] = Normalisation.of(self.mean, self.std, C, device)
+        normal = self._normal[C, device]
         plans = [
-            _Plan(spec, draw(spec, (H, W), total, rng.torch_generator(*key, number))[first : first + B], images, self)
+            _Plan(spec, draw(spec, (H, W), total, rng.torch_generator(*key, number))[first : first + B], images, normal)
             for number, spec in enumerate(self.specs)
         ]
-        step = B if images.device.type != "cpu" else max(1, CHUNK_BYTES // (4 * C * H * W))
+        chunks = max(1, math.ceil(4 * images.numel() / CHUNK_BYTES)) if device.type == "cpu" else 1
+        step = max(1, math.ceil(B / chunks))
         for start in range(0, B, step):
             rows = slice(start, min(start + step, B))
-            source = _Source(images[rows])
+            source = Source(images[rows])
             for plan in plans:
                 plan.render(source, rows)
         return [plan.out for plan in plans]
-
-    def normalisation(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and std of each of the images' channels ``(C,)``, on their device."""
-        both = torch.tensor((self.mean, self.std)).expand(2, images.shape[1])
-        mean, std = both.to(images.device, non_blocking=True)
-        return mean, std
-
-
-class _Source:
-    """A chunk of images, converted at most once for all views."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
-
-    @cached_property
-    def floats(self) -> Tensor:
-        return self.images.float()
-
-    @cached_property
-    def lines(self) -> Tensor:
-        """``(B, H, C, W)``, what :func:`resample.resize` reads."""
-        return self.images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
 
 
 class _Plan:
     """One view of the whole batch: what was drawn, and where it is written."""
 
-    def __init__(self, spec: ViewSpec, drawn: Draw, images: Tensor, views: Views) -> None:
+    def __init__(self, spec: ViewSpec, drawn: Draw, images: Tensor, normal: Normalisation) -> None:
         B, C, H, W = images.shape
-        self.spec, self.image, self.size = spec, (H, W), view_size(spec, (H, W))
+        self.spec, self.image, self.size, self.normal = spec, (H, W), view_size(spec, (H, W)), normal
         self.host, self.drawn = drawn, drawn.to(images.device)
         self.out = images.new_empty((B, C, *self.size), dtype=torch.float32)
-        self.mean, self.std = views.normalisation(images)
-        self.colours = colour.affine(self.drawn, self.mean, self.std)
-        self.box = self.drawn.box(B, self.image)
-        height, width = largest_box(spec, self.image)
-        self.shrink = max(1, math.ceil(max(height / self.size[0], width / self.size[1])))
-        self.limits = None
-        if spec.jitter or (spec.interpolation == "bicubic" and self._resizes):
-            pairs = zip(views.mean, views.std, strict=True)
-            self.limits = [(-mean / std, (1 - mean) / std) for mean, std in pairs]
+        self.colours = colour.affine(self.drawn, normal)
+        self.box = self.drawn.box(B, self.image, images.device)
+        cut = drawn.box(B, self.image, torch.device("cpu"))
+        self.shrinks = (cut.height > self.size[0]) | (cut.width > self.size[1])
+        self.resizes = spec.crop == "resized" or (spec.crop == "none" and self.size != self.image)
+        overshoots = spec.interpolation == "bicubic" and (self.resizes or spec.rotate > 0)
+        self.limits = normal.limits if spec.jitter or overshoots else []
 
-    @property
-    def _resizes(self) -> bool:
-        resized = self.spec.crop == "resized" or (self.spec.crop == "none" and self.size != self.image)
-        return resized or self.spec.rotate > 0
-
-    def render(self, source: _Source, rows: slice) -> None:
+    def render(self, source: Source, rows: slice) -> None:
         out = self.out[rows]
         self.colours[rows](self._geometry(source, rows), out)
-        if self.limits is not None:
-            parts = torch.split(out, 1, dim=1) if len(self.limits) > 1 else (out,)
-            for part, (low, high) in zip(parts, self.limits, strict=True):
-                part.clamp_(low, high)  # bounds in tensors would take eight times as long
+        for c, (low, high) in enumerate(self.limits):  # bounds in tensors would take eight times as long
+            (out if len(self.limits) == 1 else out[:, c]).clamp_(low, high)
         self._blur(out, rows)
         self._solarize(out, rows)
 
-    def _geometry(self, source: _Source, rows: slice) -> Tensor:
+    def _geometry(self, source: Source, rows: slice) -> Tensor:
         """Crop, resize, flip, rotate: float ``(B, C, h, w)`` in [0, 255], not always contiguous."""
         spec, size = self.spec, self.size
         box = Box(*(x[rows] for x in self.box))
         mirror = None if self.drawn.flip is None else self.drawn.flip[rows]
         if self.drawn.angle is not None:
+            # of the specification, not of the boxes drawn: an image's view must not depend on its neighbours
+            height, width = largest_box(spec, self.image)
+            finer = max(1, math.ceil(max(height / size[0], width / size[1])))
             angle = self.drawn.angle[rows]
-            return resample.rotate(source.floats, box, mirror, angle, size, spec.interpolation, self.shrink)
-        if self._resizes:
-            if self.shrink == 1 and spec.interpolation == "bilinear" and min(self.image) > ENLARGE_ABOVE:
-                return resample.enlarge(source.floats, box, mirror, size)
-            return resample.resize(source.lines, box, mirror, size, spec.interpolation)
+            return resample.rotate(source.floats, box, mirror, angle, size, spec.interpolation, finer)
+        if self.resizes:
+            return resample.resized_crop(source, box, self.shrinks[rows], mirror, size, spec.interpolation)
         if spec.crop == "none" and mirror is None:
             return source.floats
         pixels = source.images
@@ -173,8 +148,8 @@ class _Plan:
             return
         chosen = _where(self.host.solarize[rows] > 0, out)
         bright = out.index_select(0, chosen)
-        half, invert = (x[:, None, None] for x in ((0.5 - self.mean) / self.std, (1 - 2 * self.mean) / self.std))
-        out.index_copy_(0, chosen, torch.where(bright >= half, invert - bright, bright))
+        mean, std = self.normal.mean[:, None, None], self.normal.std[:, None, None]
+        out.index_copy_(0, chosen, torch.where(bright >= (0.5 - mean) / std, (1 - 2 * mean) / std - bright, bright))
 
 
 def _where(chosen: Tensor, like: Tensor) -> Tensor:

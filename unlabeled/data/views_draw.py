@@ -58,11 +58,11 @@ class Draw:
         packed = (packed.pin_memory() if device.type == "cuda" else packed).to(device, non_blocking=True)
         return Draw(**dict(zip(drawn, packed.unbind(), strict=True)))
 
-    def box(self, n: int, image: tuple[int, int]) -> Box:
+    def box(self, n: int, image: tuple[int, int], device: torch.device) -> Box:
         """The cropped box of each of the ``n`` images of height and width ``image``; all of it without a crop."""
         if self.top is None or self.left is None or self.height is None or self.width is None:
-            zero = torch.zeros(n)
-            return Box(zero, zero, torch.full((n,), float(image[0])), torch.full((n,), float(image[1])))
+            zero = torch.zeros(n, device=device)
+            return Box(zero, zero, zero + image[0], zero + image[1])
         return Box(self.top, self.left, self.height, self.width)
 
     def _drawn(self) -> dict[str, Tensor]:
@@ -76,14 +76,16 @@ def view_size(spec: ViewSpec, image: tuple[int, int]) -> tuple[int, int]:
 
 
 def largest_box(spec: ViewSpec, image: tuple[int, int]) -> tuple[float, float]:
-    """The greatest height and width in the image's pixels that a view may cover."""
+    """Bounds of the height and width in the image's pixels that a view may cover."""
     H, W = image
     if spec.crop == "padded":
         return view_size(spec, image)
     if spec.crop == "none":
         return image
     area = spec.scale[1] * H * W
-    return min(H, math.sqrt(area / spec.ratio[0]) + 1), min(W, math.sqrt(area * spec.ratio[1]) + 1)
+    height, width = math.sqrt(area / spec.ratio[0]) + 1, math.sqrt(area * spec.ratio[1]) + 1
+    # a box that may not fit may be replaced by the whole image
+    return (height, width) if height <= H and width <= W else image
 
 
 def draw(spec: ViewSpec, image: tuple[int, int], n: int, generator: torch.Generator) -> Draw:
