@@ -28,6 +28,8 @@ DEFAULT_SIZE = 32
 LARGEST_NATIVE = 256
 """Images with a longer side than this are never decoded at their native size unless asked."""
 _SAMPLE = 256
+_MOST_NOISE = 4_000_000_000
+"""Bytes of noise that are made at most, for they are made in memory."""
 
 FORMATS = {
     "folder:PATH": "images at any depth (a bare path will do); class subfolders and train/ + test/ are honoured",
@@ -117,6 +119,8 @@ def open_data(
 def _listing(name: str, split: str, data_dir: Path | None, size: int | None, channels: int | None) -> Listing:
     if name == "fashion-mini" or name in NAMED:
         return open_named(name, split, data_dir)
+    if not name:
+        raise UserError("the name of the data is empty; 'unlabeled data' lists what can be opened.")
     kind, _, rest = name.partition(":")
     if kind == "noise":
         return _noise(rest, split, size or 32, channels or 3)
@@ -150,8 +154,9 @@ def _path(text: str | Path) -> Path:
 
 def _noise(count: str, split: str, size: int, channels: int) -> Listing:
     """Make images of independent Gaussian noise N(0.5, 0.25), clipped to 0..1."""
-    if not count.isdecimal() or not 0 < int(count) <= 10_000_000:
-        raise UserError(f"'noise:{count}' does not say how many images; write, for example, noise:10000.")
+    if not count.isdecimal() or not 0 < int(count[:12]) * size * size * channels <= _MOST_NOISE:
+        most = _MOST_NOISE // (size * size * channels)
+        raise UserError(f"'noise:{printable(count)}' is no number of images from 1 to {most}; try noise:10000.")
     from unlabeled.core import rng  # imports torch, which listing data can do without
 
     generator = rng.numpy_generator("noise", split, size, channels)

@@ -17,6 +17,9 @@ from unlabeled.data.listing import Listing, digest, from_array, pick_split, prin
 
 _IMAGE_KEYS = ("images", "image", "x", "X", "data", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "Y", "targets", "target")
+_PART = re.compile(r"(?:x|X|images)_(\w+)|(\w+)_(?:images|x|X)")
+_LABEL_PART = re.compile(r"(?:y|Y|labels)_\w+|\w+_(?:labels|y|Y)")
+_WANTED = re.compile("|".join((*_IMAGE_KEYS, *_LABEL_KEYS, "classes", _PART.pattern, _LABEL_PART.pattern)))
 
 
 def npz(file: Path, split: str) -> Listing:
@@ -36,7 +39,8 @@ def npz(file: Path, split: str) -> Listing:
         if needed > _memory():
             raise UserError(f"{shown} unpacks to {needed / 1e9:.0f} GB, more than this machine's memory.")
         with np.load(file, allow_pickle=False) as archive:
-            return _list({key: archive[key] for key in archive.files}, split, shown)
+            # What is not asked for is not read: a pickle among a file's notes does not spoil its images.
+            return _list({key: archive[key] for key in archive.files if _WANTED.fullmatch(key)}, split, shown)
     except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, DecodeError) as error:
         reason = "it holds Python objects, which could run code" if "allow_pickle" in str(error) else str(error)
         raise UserError(f"{shown} cannot be read as a numpy archive ({printable(reason)[:200]}).") from error
@@ -60,8 +64,7 @@ def _list(arrays: Mapping[str, Array], split: str, shown: str) -> Listing:
     else:
         key = next((key for key in _IMAGE_KEYS if key in arrays), parts[train] if train else None)
         if key is None:
-            has = ", ".join(map(printable, arrays)) or "no arrays"
-            raise UserError(f"{shown} has no array 'images', 'x' or 'x_train' (it has: {has}).")
+            raise UserError(f"{shown} has no array 'images', 'x' or 'x_train'; save one under such a name.")
         beside = next((arrays[key] for key in _LABEL_KEYS if key in arrays), None)
         images, labels = arrays[key], _labels_of(arrays, train) if beside is None and train else beside
         others = [] if labels is None else [labels]
@@ -79,7 +82,7 @@ def _list(arrays: Mapping[str, Array], split: str, shown: str) -> Listing:
 
 def _part(key: str) -> str | None:
     """Return ``train`` for ``x_train`` or ``train_images``, ``None`` for a key that names no images of a split."""
-    match = re.fullmatch(r"(?:x|X|images)_(\w+)|(\w+)_(?:images|x|X)", key)
+    match = _PART.fullmatch(key)
     return match and (match[1] or match[2])
 
 
@@ -90,6 +93,8 @@ def _labels_of(arrays: Mapping[str, Array], part: str) -> Array | None:
 
 def _pixels(images: Array) -> Array:
     """Return (N, H, W, C) as uint8; or, if some are not finite or out of range, as floats in 0..1 and those."""
+    if not isinstance(images, np.ndarray):  # numpy hands out members that are no arrays as bytes
+        raise DecodeError("it holds members that are no arrays")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape:

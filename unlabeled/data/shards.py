@@ -140,10 +140,11 @@ def _index(shard: str) -> tuple[list[_Sample], str | None]:
     """Return the samples of a shard, and why it ends early if it does."""
     images: dict[str, _Member] = {}
     labels: dict[str, str] = {}
-    reason = None
+    reason, end = None, 0
     try:
         with tarfile.open(shard, "r:") as archive:
             for entry in archive:
+                end = entry.offset_data + -(-entry.size // 512) * 512
                 folder, _, base = entry.name.rpartition("/")
                 stem, _, extension = base.partition(".")
                 if not entry.isreg() or entry.issparse() or not stem:
@@ -157,6 +158,14 @@ def _index(shard: str) -> tuple[list[_Sample], str | None]:
                     labels |= {} if label is None else {key: label}
     except (OSError, tarfile.TarError, ValueError, EOFError) as error:
         reason = printable(str(error))[:200] or "not a tar file"
+    else:
+        # tarfile takes a cut or damaged archive for a shorter one; a whole one goes on with a block of zeros.
+        if _Member(shard, "", end, 512).read() != bytes(512):
+            reason = "the archive is cut off or damaged"
+    if reason:
+        last = next(reversed(images), "")
+        if labels and last not in labels:  # its label was cut off
+            images.pop(last, None)
     return [_Sample(image, labels.get(key)) for key, image in images.items()], reason
 
 

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unlabeled.core.errors import UserError
+from unlabeled.data import ImageSet, open_data
+
+
+def names_of(images: ImageSet, root: Path) -> list[str]:
+    assert images.paths is not None
+    return [str(Path(path).relative_to(root)) for path in images.paths]
+
+
+def test_a_flat_folder_is_split_in_the_same_way_every_time(tmp_path, make_images):
+    make_images(tmp_path, [f"{i:03}.png" for i in range(50)])
+    train, test = open_data(f"folder:{tmp_path}"), open_data(str(tmp_path), "test")
+    assert (len(train), len(test)) == (40, 10)
+    assert not set(names_of(train, tmp_path)) & set(names_of(test, tmp_path))
+    assert train.labels is None
+    assert train.note == f"80% of the images, seed 0, because '{tmp_path}' has no test split of its own"
+    assert names_of(open_data(str(tmp_path)), tmp_path) == names_of(train, tmp_path)
+
+
+def test_first_level_folders_are_classes_at_any_depth(tmp_path, make_images):
+    make_images(tmp_path, [f"{c}/deep/{d}/{i}.png" for c in ("cat", "dog") for d in "xy" for i in range(10)])
+    train, test = open_data(str(tmp_path)), open_data(str(tmp_path), "test")
+    assert train.classes == ("cat", "dog")
+    assert train.labels is not None
+    assert [train.classes[label] for label in train.labels] == [n.split("/")[0] for n in names_of(train, tmp_path)]
+    assert np.bincount(test.labels).tolist() == [4, 4]  # type: ignore[arg-type]
+    assert "stratified" in test.note
+
+
+def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path, make_images):
+    make_images(tmp_path, [f"{c}/{i}.png" for c in range(12) for i in range(5)])
+    assert open_data(str(tmp_path)).classes == tuple(map(str, range(12)))
+
+
+@pytest.mark.parametrize("extra", ["loose.png", ""])
+def test_folders_are_no_classes_where_images_lie_beside_them_or_there_is_one(tmp_path, make_images, extra):
+    make_images(tmp_path, ["a/1.png", "a/2.png", *([extra, "b/3.png"] if extra else [])])
+    assert open_data(str(tmp_path)).labels is None
+
+
+@pytest.mark.parametrize("held", ["test", "val", "Validation"])
+def test_split_folders_are_honoured(tmp_path, make_images, held):
+    make_images(tmp_path, [f"train/{c}/{i}.png" for c in "abc" for i in range(4)])
+    make_images(tmp_path, [f"{held}/{c}/{i}.png" for c in "bcd" for i in range(2)], seed=1)
+    make_images(tmp_path, ["annotations/x.png"])
+    train, test = open_data(str(tmp_path)), open_data(str(tmp_path), "test")
+    assert (len(train), len(test)) == (12, 6)
+    assert train.classes == test.classes == ("a", "b", "c", "d")
+    assert test.labels is not None
+    assert test.labels.tolist() == [1, 1, 2, 2, 3, 3]
+    assert train.note == test.note == ""
+
+
+def test_a_lone_train_folder_is_split_and_a_class_called_train_is_none(tmp_path, make_images):
+    make_images(tmp_path / "one", [f"train/{c}/{i}.png" for c in "ab" for i in range(10)])
+    assert open_data(str(tmp_path / "one")).classes == ("a", "b")
+    assert len(open_data(str(tmp_path / "one"), "test")) == 4
+    make_images(tmp_path / "two", [f"{c}/{i}.png" for c in ("train", "plane", "car") for i in range(5)])
+    assert open_data(str(tmp_path / "two")).classes == ("car", "plane", "train")
+
+
+def test_hidden_and_other_files_are_left_alone(tmp_path, make_images):
+    make_images(tmp_path, ["1.png", "2.PNG", ".hidden.png", "._1.png", ".git/3.png", "__MACOSX/4.png"])
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "Thumbs.db").write_bytes(b"x")
+    assert len(open_data(str(tmp_path))) + len(open_data(str(tmp_path), "test")) == 2
+
+
+def test_links_are_followed_and_loops_end(tmp_path, make_images):
+    make_images(tmp_path / "in", ["a/1.png", "a/2.png", *(f"b/x{i}.png" for i in range(21))])
+    make_images(tmp_path / "else", ["4.png"])
+    (tmp_path / "in/c").symlink_to(tmp_path / "else")
+    (tmp_path / "in/a/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/b/self").symlink_to("self")
+    (tmp_path / "in/b/5.png").symlink_to("5.png")
+    (tmp_path / "in/b/6.png").symlink_to("nowhere.png")
+    train = open_data(str(tmp_path / "in"), max_bad_fraction=0.5)
+    assert len(train) + len(open_data(str(tmp_path / "in"), "test", max_bad_fraction=0.5)) == 24
+    assert [Path(bad.path).name for bad in train.bad_files] == ["5.png", "6.png"]
+    assert train.classes == ("a", "b", "c")
+
+
+def test_names_in_any_alphabet_and_of_no_alphabet_are_read(tmp_path, make_images):
+    make_images(tmp_path, ["æøå.png", "日本 語.png", "emoji 🐈.png", "e\u0301.png", "line\nbreak.png", "'\"$(x).png"])
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "odd.png")
+    (tmp_path / "odd.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png"))
+    train, test = open_data(str(tmp_path)), open_data(str(tmp_path), "test")
+    assert len(train) + len(test) == 7
+    paths = (*(train.paths or ()), *(test.paths or ()))
+    assert all(path.isprintable() for path in paths)
+    assert any("\\xff\\xfe.png" in path for path in paths)
+    "".join(paths).encode()  # nothing that UTF-8 cannot hold
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_folders_that_may_not_be_read_are_listed(tmp_path, make_images):
+    make_images(tmp_path, ["a/1.png", "a/2.png", "b/3.png", "locked/4.png"])
+    (tmp_path / "locked").chmod(0)
+    try:
+        images = open_data(str(tmp_path), max_bad_fraction=0.5)
+        with pytest.raises(UserError, match=r"locked \(the folder cannot be read: Permission denied"):
+            open_data(str(tmp_path))
+    finally:
+        (tmp_path / "locked").chmod(0o700)
+    assert [bad.reason for bad in images.bad_files] == ["the folder cannot be read: Permission denied"]
+
+
+def test_sizes_and_channels_follow_the_images(tmp_path, make_images):
+    make_images(tmp_path / "same", ["1.png", "2.png"], size=20)
+    assert open_data(str(tmp_path / "same")).shape == (3, 20, 20)
+    make_images(tmp_path / "mixed", ["1.png"], size=20)
+    make_images(tmp_path / "mixed", ["2.png"], size=30)
+    assert open_data(str(tmp_path / "mixed")).shape == (3, 32, 32)
+    assert open_data(str(tmp_path / "mixed"), size=24, channels=1).shape == (1, 24, 24)
+    make_images(tmp_path / "large", ["1.png", "2.png"], size=300)
+    assert open_data(str(tmp_path / "large")).shape == (3, 32, 32)
+    assert open_data(str(tmp_path / "large"), size=300).shape == (3, 300, 300)
+    (tmp_path / "bands").mkdir()
+    for name in "ab":
+        np.save(tmp_path / "bands" / name, np.zeros((7, 16, 24), dtype=np.uint16))
+    assert open_data(str(tmp_path / "bands")).shape == (7, 16, 24)
+    (tmp_path / "gray").mkdir()
+    for name in "ab":
+        Image.new("I;16", (9, 6)).save(tmp_path / f"gray/{name}.png")
+    assert open_data(str(tmp_path / "gray")).shape == (1, 6, 9)
+
+
+HEADERS = ["path,label,split", "File;Class;Split", "filename\ttarget\tsplit", "\ufeffimage,label,split"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_csv_files_name_images_labels_and_splits(tmp_path, make_images, header):
+    written = make_images(tmp_path / "pics", [f"{i}.png" for i in range(6)])
+    mark = next(c for c in ";\t," if c in header)
+    rows = [mark.join([f"pics/{i}.png", "xyz"[i % 3], "train" if i < 4 else "val"]) for i in range(6)]
+    (tmp_path / "table.csv").write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    train, test = open_data(f"csv:{tmp_path}/table.csv"), open_data(str(tmp_path / "table.csv"), "test")
+    assert train.classes == test.classes == ("x", "y", "z")
+    assert train.labels is not None
+    assert test.labels is not None
+    assert train.labels.tolist() + test.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert np.array_equal(test.images[1].transpose(1, 2, 0), written["5.png"])
+
+
+def test_a_csv_without_labels_and_splits_will_do(tmp_path, make_images):
+    make_images(tmp_path, [f"{i}.png" for i in range(10)])
+    (tmp_path / "t.csv").write_text("path\n" + "\n".join(str(tmp_path / f"{i}.png") for i in range(10)))
+    train = open_data(str(tmp_path / "t.csv"))
+    assert len(train) == 8
+    assert train.labels is None
+    assert "no test split" in train.note
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no column of paths"),
+        ("name,label\n1.png,a\n", r"no column of paths.*it has: name, label"),
+        ("path,label\n", "no rows"),
+        ("path,label\n1.png,a\n2.png,\n", "row 2 .* has no label"),
+        ("path,label\n1.png\n", "line 2 has 1 fields, the header 2"),
+        ("path,path\n1,2\n", "two columns have the same name"),
+        ("path,split\n1.png,a\n2.png,b\n", "'train'; its column 'split' says: a, b"),
+        ("path\n\0\x01\n\0\n", "cannot be read"),
+        ("path\nmissing.png\ngone.png\n", r"missing.png \(No such file"),
+        ("path\n../../etc/passwd\nhttp://a/b.png\n", "cannot be read"),
+    ],
+)
+def test_tables_that_do_not_serve_say_why(tmp_path, text, says):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=says) as caught:
+        open_data(str(tmp_path / "t.csv"))
+    assert "\n" not in str(caught.value)
+
+
+def test_tables_that_are_no_text_say_why(tmp_path):
+    for name in ("t.csv", "t.parquet"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\0\x81 not a table")
+        with pytest.raises(UserError, match="cannot be read as a table"):
+            open_data(str(tmp_path / name))
+
+
+def test_parquet_files_hold_paths_or_the_images_themselves(tmp_path, make_images):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    written = make_images(tmp_path, [f"{i}.png" for i in range(6)])
+    files = [f"{i}.png" for i in range(6)]
+    columns = {"path": files, "label": [3, 1, 2, 3, 1, 2], "split": ["train"] * 4 + ["test"] * 2}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "paths.parquet")
+    data = [(tmp_path / file).read_bytes() for file in files]
+    parquet.write_table(pyarrow.table(columns | {"path": data}), tmp_path / "bytes.parquet")
+    structs = [{"bytes": held, "path": None} for held in data]
+    parquet.write_table(pyarrow.table({"image": structs, **columns, "path": structs}), tmp_path / "hub.parquet")
+    for name in ("paths", "bytes", "hub"):
+        test = open_data(f"parquet:{tmp_path}/{name}.parquet", "test")
+        assert test.classes == ("1", "2", "3")
+        assert test.labels is not None
+        assert test.labels.tolist() == [0, 1]
+        assert np.array_equal(test.images[0].transpose(1, 2, 0), written["4.png"])
