@@ -50,12 +50,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Rows of small images under column headings."""
+    """Rows of small images under column headings, perhaps each with a name in front."""
 
     title: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    row_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

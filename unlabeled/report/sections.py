@@ -247,10 +247,12 @@ def _classes(run: RunContent) -> Markup | None:
 
 def gallery(content: Gallery) -> Markup:
     """Rows of small images."""
-    head = tag("tr", [tag("th", column, scope="col") for column in content.columns])
-    body = [tag("tr", [_cell(cell) for cell in row]) for row in content.rows]
-    table = tag("div", tag("table", tag("thead", head), tag("tbody", body), class_="gallery"), class_="wide")
-    return tag("figure", tag("figcaption", content.title), tag("p", content.caption, class_="hint"), table)
+    names = [tag("th", name, scope="row") for name in content.row_names]
+    head = tag("tr", tag("td") if names else None, [tag("th", column, scope="col") for column in content.columns])
+    body = [tag("tr", names[i] if names else None, map(_cell, row)) for i, row in enumerate(content.rows)]
+    table = tag("table", tag("thead", head), tag("tbody", body), class_="gallery" if names else "gallery first")
+    caption = tag("p", content.caption, class_="hint") if content.caption else None
+    return tag("figure", tag("figcaption", content.title), caption, tag("div", table, class_="wide"))
 
 
 def _cell(cell: Cell) -> Markup:

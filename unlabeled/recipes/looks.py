@@ -1,0 +1,209 @@
+"""What there is to see of a trained run: points, neighbours, views, the method's own pictures."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import normalize
+from torch import Tensor, nn
+
+from unlabeled.backbones import Backbone
+from unlabeled.core import rng
+from unlabeled.core.errors import UserError
+from unlabeled.data import ImageSet, open_data
+from unlabeled.data.views import Views
+from unlabeled.probes.search import search
+from unlabeled.recipes.evaluate import bank_of
+from unlabeled.recipes.models import load_backbone
+from unlabeled.recipes.run import Run
+from unlabeled.recipes.schema import Recipe
+from unlabeled.report import Atlas, Cell, Confusion, Gallery, Projection
+from unlabeled.ssl.batches import Shuffled
+from unlabeled.ssl.method import Batch, DataInfo, Method, Step
+from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.rotation import Rotation, rotations
+
+QUERIES, NEIGHBOURS, SHOWN_VIEWS = 10, 9, 6
+LEAST_POINTS = 10
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass
+class Looks:
+    """The pictures of a run, as far as they can be had."""
+
+    atlas: Atlas | None = None
+    projections: list[Projection] = field(default_factory=list)
+    retrieval: Gallery | None = None
+    views: list[Gallery] = field(default_factory=list)
+    pictures: list[Gallery] = field(default_factory=list)
+    confusions: list[Confusion] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: int) -> Looks:
+    """Open the run's data and backbone and look at them.
+
+    Args:
+        points: at most so many held-out images are projected.
+        bank: at most so many training images are searched.
+
+    Raises:
+        UserError: the data or the backbone cannot be read.
+    """
+    shape = run.read_json("data.json").get("shape") or [None, None]
+    where = data_dir or recipe.data.dir
+    train, test = (
+        open_data(recipe.data.name, split, data_dir=where, size=shape[1], channels=shape[0])
+        for split in ("train", "test")
+    )
+    held, known = _some(test, points), _some(train, bank)
+    backbone = load_backbone(run.folder)
+    features, memory = (normalize(np.asarray(bank_of(backbone, s).features, np.float32)) for s in (held, known))
+    found = Looks(atlas=_atlas(held), retrieval=retrieval(held, features, known, memory))
+    found.projections = project(features)
+    found.views = [views(train, recipe)]
+    method = _method(run, recipe, train, found.notes)
+    if method is not None:
+        found.pictures = _own_pictures(method, held, recipe, train)
+        if isinstance(method, Rotation):
+            found.confusions.append(rotation_confusion(method, backbone, held))
+    return found
+
+
+def _some(images: ImageSet, count: int) -> ImageSet:
+    """A fixed draw: the same images for every run on this data."""
+    if len(images) <= count:
+        return images
+    return images.subset(np.sort(rng.numpy_generator(0, "report").permutation(len(images))[:count]))
+
+
+def _name(images: ImageSet, row: int) -> str:
+    return images.paths[row] if images.paths else f"{images.split} image {row}"
+
+
+def _class(images: ImageSet, row: int) -> str:
+    if images.labels is None:
+        return ""
+    label = int(images.labels[row])
+    return images.classes[label] if images.classes else str(label)
+
+
+def _atlas(held: ImageSet) -> Atlas:
+    names = [_name(held, row) for row in range(len(held))]
+    return Atlas(held.images, names, held.labels, held.classes)
+
+
+def project(features: np.ndarray[Any, np.dtype[np.float32]]) -> list[Projection]:
+    """PCA and t-SNE (van der Maaten & Hinton 2008) of l2-normalised features (N, D); none for very few images."""
+    if len(features) < LEAST_POINTS:
+        return []
+    size = min(50, *features.shape)
+    main = PCA(size, random_state=0).fit_transform(features)
+    found = [Projection("principal components 1 and 2", main[:, :2])] if size > 1 else []
+    scale = main / (main[:, 0].std() or 1.0)
+    if np.isfinite(scale).all() and np.ptp(scale) > 0:
+        tsne = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="random" if size < 2 else "pca", random_state=0)
+        found.append(Projection("t-SNE", tsne.fit_transform(scale)))
+    return found
+
+
+def retrieval(held: ImageSet, features: Any, known: ImageSet, memory: Any) -> Gallery:
+    """The nearest training images (cosine) of a few held-out ones, one of each class where there are labels."""
+    if held.labels is None:
+        chosen = np.arange(min(QUERIES, len(held)))
+    else:
+        chosen = np.unique(held.labels, return_index=True)[1][:QUERIES]
+    near = search(memory, features[chosen], min(NEIGHBOURS, len(memory)))
+    rows = []
+    for query, indices, scores in zip(chosen.tolist(), near.index.numpy(), near.similarity.tolist(), strict=True):
+        label = _class(held, query)
+        cells = [Cell(held.images[query], f"{label}\n{_name(held, query)}".strip())]
+        pixels = known.gather(indices).numpy()
+        for pixel, index, score in zip(pixels, indices.tolist(), scores, strict=True):
+            other = _class(known, index)
+            tip = f"{other}\n{_name(known, index)}\ncosine {score:.3f}".strip()
+            cells.append(Cell(pixel, tip, None if known.labels is None else other == label))
+        rows.append(cells)
+    caption = "Left: held-out images. Right: the training images nearest to them by cosine, the nearest first."
+    if known.labels is not None:
+        caption += " Solid green frame: the same class; dashed orange: another."
+    return Gallery("nearest training images", caption, ["image", "nearest", *[""] * (near.index.shape[1] - 1)], rows)
+
+
+def views(train: ImageSet, recipe: Recipe) -> Gallery:
+    """The first images of the first batch, with the very views that training drew of them."""
+    size = min(recipe.batch_size, len(train))
+    batch = Shuffled(len(train), size).epoch(recipe.seed, 0)[0][:SHOWN_VIEWS]
+    mean, std = train.statistics()
+    images = train.gather(batch)
+    drawn = Views(recipe.views, mean, std)(images, key=(recipe.seed, 0, "views"), first=0, total=size)
+    columns = ["image"]
+    for spec in recipe.views:
+        columns += [f"{spec.size or train.shape[1]} px"] * spec.count
+    shown = [images, *(_pixels(view, mean, std) for view in drawn)]
+    if recipe.method.name == "rotation":
+        turned = rotations(drawn[0])[0].view(len(images), 4, *drawn[0].shape[1:])
+        shown = [images, *(_pixels(turned[:, i], mean, std) for i in range(4))]
+        columns = ["image", "0°", "90°", "180°", "270°"]
+    rows = [[Cell(part[i].numpy()) for part in shown] for i in range(len(images))]
+    caption = "Training images as they are, and the augmented views drawn of them in the first step."
+    return Gallery("views", caption, columns, rows)
+
+
+def _pixels(view: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    scale, shift = (torch.tensor(values).view(1, -1, 1, 1) for values in (std, mean))
+    return ((view.float() * scale + shift).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _method(run: Run, recipe: Recipe, train: ImageSet, notes: list[str]) -> Method | None:
+    """The method with its heads, from the last checkpoint; None where there is none."""
+    if not run.checkpoint.is_file():
+        return None
+    channels, height, width = train.shape
+    mean, std = train.statistics()
+    info = DataInfo(len(train), channels, height, width, len(train.classes) if train.classes else None, mean, std)
+    try:
+        state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["method"]
+        backbone: nn.Module = load_backbone(run.folder).model
+        method = METHODS[recipe.method.name](recipe.method, backbone, info)
+        method.load_state_dict(state)
+    except (RuntimeError, OSError, KeyError, EOFError, TypeError, pickle.UnpicklingError, UserError) as error:
+        notes.append(f"The method's own pictures are not shown: {str(error).splitlines()[0]}")
+        return None
+    return method.eval()
+
+
+@torch.inference_mode()
+def _own_pictures(method: Method, held: ImageSet, recipe: Recipe, train: ImageSet) -> list[Gallery]:
+    count = min(8, len(held))
+    step = Step(number=0, per_epoch=1, total=1, seed=recipe.seed, batch_size=count)
+    drawn = Views(recipe.views, *train.statistics())(held.gather(np.arange(count)), key=(recipe.seed, "report"))
+    galleries = []
+    for picture in method.pictures(Batch(drawn, torch.arange(count)), step):
+        pixels = (picture.images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        rows = [[Cell(image) for image in row] for row in pixels]
+        caption = "Held-out images, with the weights of the last checkpoint."
+        galleries.append(Gallery(picture.title, caption, [""] * len(rows[0]), rows, picture.row_names))
+    return galleries
+
+
+@torch.inference_mode()
+def rotation_confusion(method: Rotation, backbone: Backbone, held: ImageSet) -> Confusion:
+    """How well the rotation head tells the four rotations of held-out images apart."""
+    counts = torch.zeros(4, 4, dtype=torch.int64)
+    mean, std = backbone.mean, backbone.std
+    for rows in np.array_split(np.arange(len(held)), -(-len(held) // 128)):
+        turned, labels = rotations((held.gather(rows).float() / 255 - mean) / std)
+        answers = method.head(method.backbone(turned)).argmax(1)
+        counts += torch.bincount(labels * 4 + answers, minlength=16).view(4, 4)
+    share = counts.diagonal().sum() / counts.sum()
+    title = f"rotations told apart on held-out images: {100 * share:.1f} %"
+    return Confusion(title, ["0°", "90°", "180°", "270°"], counts.numpy())

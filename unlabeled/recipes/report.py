@@ -1,0 +1,236 @@
+"""Read run folders into the plain data of a page, and write the page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlabeled import backbones
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_write_text
+from unlabeled.core.progress import progress, say
+from unlabeled.recipes import looks
+from unlabeled.recipes.resolve import recipe_yaml
+from unlabeled.recipes.run import Run
+from unlabeled.recipes.schema import Recipe
+from unlabeled.report import Confusion, Forgetting, Picture, RunContent, page
+from unlabeled.ssl.metrics import read_metrics
+
+MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
+LARGEST_PICTURE = 8 << 20
+MOST_PICTURES = 24
+CONFUSION_FROM = ("linear", "logistic", "lda", "ridge", "knn", "nmc")
+"""The probe whose confusions are shown: the first of these that a report has."""
+
+
+def report(
+    runs: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    title: str | None = None,
+    data_dir: str | None = None,
+    points: int = 1500,
+    bank: int = 20_000,
+) -> Path:
+    """Write one page about one or several runs.
+
+    Args:
+        runs: run folders; unfinished ones show what there is.
+        out: the page; default: ``report.html`` in the (first) run's folder.
+        title: of the page.
+        data_dir: where data sets lie, if not where the run found them.
+        points: at most so many held-out images are drawn as points.
+        bank: at most so many training images are searched for neighbours.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: a folder holds no run, or the page cannot be written.
+    """
+    if not runs:
+        raise UserError("name at least one run folder to report on, e.g. unlabeled report runs/demo.")
+    folders = [Run(folder) for folder in runs]
+    for run in folders:
+        run.recipe()
+    path = Path(out) if out is not None else folders[0].folder / "report.html"
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file with --out, e.g. {path / 'report.html'}.")
+    contents = []
+    with progress("report", len(folders)) as tick:
+        for run, name in zip(folders, _names(folders), strict=True):
+            contents.append(gather(run, name, data_dir=data_dir, points=points, bank=bank))
+            tick(1, name)
+    atomic_write_text(path, page(contents, title))
+    say(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    return path
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The folders' names, with as much of their parents as tells them apart."""
+    paths = [run.folder.resolve() for run in runs]
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path.name} ({number})" for number, path in enumerate(paths, 1)]
+
+
+def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 1500, bank: int = 20_000) -> RunContent:
+    """Everything a page shows of a run; what cannot be had is left out and said in ``notes``."""
+    recipe, rows, notes = run.recipe(), metrics(run), []
+    reports = probe_reports(run)
+    seen = looks.Looks()
+    if not run.finished():
+        notes.append(f"The run has not finished; go on with: unlabeled pretrain {run.folder} --resume")
+    else:
+        try:
+            seen = looks.look(run, recipe, data_dir=data_dir, points=points, bank=bank)
+        except UserError as error:
+            notes.append(f"Images are not shown: {error}")
+    if not reports and run.finished():
+        notes.append(f"No probe has been run on it yet: unlabeled probe {run.folder}")
+    pictures = _pictures(run.folder / "pictures")
+    return RunContent(
+        name=name,
+        method=recipe.method.name,
+        facts=_facts(run, recipe, rows),
+        metrics=rows,
+        probes=reports,
+        confusions=[*_confusions(reports), *seen.confusions],
+        atlas=seen.atlas,
+        projections=seen.projections,
+        retrieval=seen.retrieval,
+        galleries=[*seen.views, *(seen.pictures if not pictures else [])],
+        pictures=pictures,
+        forgetting=_forgetting(run),
+        recipe=recipe_yaml(recipe),
+        settings=flat(recipe.model_dump(mode="json", exclude={"hardware", "output"})),
+        environment=run.read_json("environment.json"),
+        notes=[*notes, *seen.notes],
+    )
+
+
+def probe_reports(run: Run) -> list[dict[str, Any]]:
+    """The probe reports of a run, that on its own data first; broken files are left out."""
+    found = []
+    for path in sorted((run.folder / "probes").glob("*.json")):
+        content = run.read_json(f"probes/{path.name}")
+        if isinstance(content.get("probes"), dict):
+            found.append(content)
+    own = run.recipe().data.name
+    return sorted(found, key=lambda content: content.get("data") != own)
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, part in value.items() for k, v in flat(part, f"{path}.{key}" if path else key).items()}
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return {k: v for i, part in enumerate(value) for k, v in flat(part, f"{path}.{i}").items()}
+    return {path: value}
+
+
+def metrics(run: Run) -> list[dict[str, float]]:
+    """The rows of ``metrics.csv`` as numbers; what is none becomes NaN."""
+    path = run.folder / "metrics.csv"
+    rows = read_metrics(path) if path.is_file() else []
+    return [{key: _number(text) for key, text in row.items()} for row in rows]
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError:
+        return math.nan
+
+
+def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    data, environment = run.read_json("data.json"), run.read_json("environment.json")
+    shape = "×".join(map(str, data.get("shape") or []))
+    images = f", {data['images']:,} images {shape}" if isinstance(data.get("images"), int) else ""
+    arguments = ", ".join(f"{k}={v}" for k, v in recipe.backbone.args.items())
+    facts = {
+        "method": recipe.method.name,
+        "backbone": recipe.backbone.name + (f" ({arguments})" if arguments else ""),
+        "data": f"{recipe.data.name}{images}",
+        "training": f"{recipe.epochs} epochs, batch {recipe.batch_size}",
+        "optimiser": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}, {recipe.optimizer.schedule}",
+        "seed": str(recipe.seed),
+    }
+    if run.finished():
+        config = backbones.load_config(run.backbone)
+        facts["embedding"] = f"{config.get('num_features', '?')} dimensions"
+    speeds = [row["images_per_second"] for row in rows if math.isfinite(row.get("images_per_second", math.nan))]
+    if speeds:
+        facts["speed"] = f"{np.median(speeds):,.0f} images a second"
+    hardware = environment.get("accelerators") or [environment.get("processor")]
+    if isinstance(hardware, list) and any(hardware):
+        facts["hardware"] = ", ".join(str(part) for part in hardware if part)
+    for key in ("started", "command"):
+        if environment.get(key):
+            facts[key] = str(environment[key])
+    return facts
+
+
+def _confusions(reports: Sequence[Mapping[str, Any]]) -> list[Confusion]:
+    for content in reports[:1]:
+        for probe in CONFUSION_FROM:
+            found, classes = content["probes"].get(probe), content.get("classes")
+            if not isinstance(found, dict) or not isinstance(classes, list):
+                continue
+            try:
+                counts = np.asarray(found.get("confusion"), dtype=np.int64)
+            except (TypeError, ValueError):
+                continue
+            if counts.shape == (len(classes), len(classes)):
+                return [Confusion(f"{probe} probe on {content.get('data', '?')}", classes, counts)]
+    return []
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    files = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in MIMES and p.stat().st_size <= LARGEST_PICTURE]
+    return [
+        Picture(p.stem.replace("_", " ").replace("-", " "), p.read_bytes(), MIMES[p.suffix.lower()])
+        for p in files[-MOST_PICTURES:]
+    ]
+
+
+def _forgetting(run: Run) -> list[Forgetting]:
+    found = []
+    for path in sorted((run.folder / "forgetting").glob("*/record.json")):
+        record = run.read_json(str(path.relative_to(run.folder)))
+        if record:
+            found.append(_record(record, path.parent))
+    return found
+
+
+def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
+    request, method = (part if isinstance(part := record.get(key), dict) else {} for key in ("request", "method"))
+    images = record.get("images")
+    facts = {
+        "request": request.get("description") or request.get("spec"),
+        "images": f"{len(images):,}, each named by a hash of its pixels" if isinstance(images, list) else None,
+        "method": method.get("name"),
+        "settings": json.dumps(method.get("settings"), ensure_ascii=False) if method.get("settings") else None,
+        "labels read": {"True": "yes", "False": "no"}.get(str(method.get("read_labels"))),
+        "seconds": method.get("seconds"),
+        "written": record.get("written"),
+    }
+    measures = {}
+    for model, values in (record.get("measures") or {}).items():
+        if isinstance(values, dict):
+            measures[str(model)] = {str(k): float(v) for k, v in values.items() if isinstance(v, int | float)}
+    notes = record.get("verdict")
+    return Forgetting(
+        title=f"{folder.name}: {request.get('description') or request.get('spec') or 'a deletion request'}",
+        facts={key: str(value) for key, value in facts.items() if value is not None},
+        measures=measures,
+        notes=[str(note) for note in notes] if isinstance(notes, list) else [],
+        pictures=[*_pictures(folder), *_pictures(folder / "pictures")],
+    )
