@@ -143,3 +143,12 @@ def test_tables_show_means_and_leave_out_what_nobody_has(task: Task) -> None:
     assert "| b | – | – | 0.50 |" in shown
     assert values(rows, "a", "seconds") == [2.0, 2.0]
     assert np.isnan(rows[2].measures["test"])
+
+
+def test_without_retraining_only_what_compares_with_it_is_missing(task: Task, tmp_path: Path) -> None:
+    rows = Protocol(task, None, tmp_path).run(LAFS)
+    assert [r.method for r in rows] == ["original", "head_only", "laf"]
+    assert rows[2].measures["test_f"] < 0.2
+    assert rows[2].measures["cka_forget_original"] < 1
+    assert not {"rus", "cka_forget_retrained", "activation_distance", "relearn_ratio"} & set(rows[2].measures)
+    assert math.isnan(rows[2].time_ratio)

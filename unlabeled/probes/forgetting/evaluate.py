@@ -14,8 +14,9 @@ from unlabeled.core import rng
 from unlabeled.probes.forgetting import attacks, measures
 from unlabeled.probes.forgetting.classifier import Classifier, reinitialised
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
+from unlabeled.probes.forgetting.forgetter import need_labels
 from unlabeled.probes.forgetting.images import LabelledImages, Rows, UnlabelledImages
-from unlabeled.probes.forgetting.relearn import relearn_curve, relearn_ratio
+from unlabeled.probes.forgetting.relearn import RelearnCurve, relearn_curve, relearn_ratio
 from unlabeled.probes.forgetting.reprobe import reprobe
 from unlabeled.probes.forgetting.split import ForgetSplit
 from unlabeled.probes.measures import linear_cka
@@ -67,12 +68,14 @@ class Evaluator:
 
     Args:
         task: the task.
-        retrained: the model that never met the forget set.
+        retrained: the model that never met the forget set; without it, what compares with it is left out.
         seed: of samples and attacks.
         device: where to embed.
     """
 
-    def __init__(self, task: Task, retrained: Classifier, *, seed: int = 0, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, task: Task, retrained: Classifier | None, *, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
         self.task, self.seed, self.device = task, seed, device
         split = task.split
         self.sets = {
@@ -89,12 +92,11 @@ class Evaluator:
         kept = torch.ones(count, dtype=torch.bool) if bool(removed.all()) else ~removed
         self.parts = {"test_r": kept, "test_f": removed} if bool(removed.any()) else {"test": kept}
         self.kept_name = next(iter(self.parts))
-        self.original, self.retrained = View(task.original, self.sets, device), View(retrained, self.sets, device)
+        self.original = View(task.original, self.sets, device)
+        self.retrained = None if retrained is None else View(retrained, self.sets, device)
         self.random = View(reinitialised(task.original, "zrf", seed), {"forget": self.sets["forget"]}, device)
         self._before = self._accuracies(self.original) if self.labelled and self.head else {}
-        self._curve = (
-            relearn_curve(retrained, *self._relearn_args(), seed=seed, device=device) if self._before else None
-        )
+        self._curve = self._relearn(retrained) if retrained is not None and self._before else None
 
     def _sample(self, images: UnlabelledImages, name: str) -> UnlabelledImages:
         if len(images) <= self.task.limit:
@@ -103,10 +105,9 @@ class Evaluator:
         rows: Rows = np.sort(order).astype(np.int64)
         return images.subset(rows)
 
-    def _relearn_args(self) -> tuple[LabelledImages, float]:
-        forget = self.sets["forget"]
-        assert isinstance(forget, LabelledImages)
-        return forget, self._before["train_f"]
+    def _relearn(self, model: Classifier) -> RelearnCurve:
+        forget = need_labels(self.sets["forget"], "relearning")
+        return relearn_curve(model, forget, self._before["train_f"], seed=self.seed, device=self.device)
 
     def __call__(self, model: Classifier) -> Findings:
         """Measure ``model``; what needs labels or a head is left out where there are none."""
@@ -120,8 +121,9 @@ class Evaluator:
             found |= self._reprobe(view)
         if self.head:
             found["zrf"] = measures.zrf(view.logits["forget"], self.random.logits["forget"])
-            distance = measures.activation_distance(view.logits["forget"], self.retrained.logits["forget"])
-            found["activation_distance"] = distance
+            if self.retrained is not None:
+                gold = self.retrained.logits["forget"]
+                found["activation_distance"] = measures.activation_distance(view.logits["forget"], gold)
             # A wrong label would give the forget images away by the loss alone.
             right = self.labelled and self.task.split.noisy_labels is None
             logits, labels = view.logits, self.labels if right else {}
@@ -129,16 +131,17 @@ class Evaluator:
             found |= self._attack("outputs", *outputs, arrays=arrays)
             train = torch.cat([logits["retain"], logits["forget"]])
             found["asr"] = attacks.paper_asr(train, logits["test"], logits["forget"], seed=self.seed)
-        if self._before and self._curve is not None:
+        if self._before:
             found |= self._accuracies(view)
             labels = self.labels
             per_class = measures.class_accuracy(view.logits["test"], labels["test"], view.logits["test"].shape[1])
             test, before = found[self.kept_name], self._before[self.kept_name]
             whole = self.task.split.removes_classes
             found["aus"] = measures.aus(test, before, found["train_f"], None if whole else test)
-            again = relearn_curve(model, *self._relearn_args(), seed=self.seed, device=self.device)
+            again = self._relearn(model)
             found["relearn_steps"] = math.nan if again.reached is None else float(again.reached)
-            found["relearn_ratio"] = relearn_ratio(again, self._curve)
+            if self._curve is not None:
+                found["relearn_ratio"] = relearn_ratio(again, self._curve)
             curve = {"steps": again.steps, "accuracy": again.accuracy, "target": again.target}
         return Findings(found, per_class, curve, arrays)
 
@@ -153,10 +156,12 @@ class Evaluator:
 
     def _representation(self, view: View) -> dict[str, float]:
         out: dict[str, float] = {}
-        for other, name in ((self.retrained, "retrained"), (self.original, "original")):
-            for part in ("forget", "retain"):
-                out[f"cka_{part}_{name}"] = _cka(view.embeddings[part], other.embeddings[part])
-        out["rus"] = measures.rus(out["cka_forget_retrained"], out["cka_retain_retrained"])
+        for name, other in (("retrained", self.retrained), ("original", self.original)):
+            if other is not None:
+                for part in ("forget", "retain"):
+                    out[f"cka_{part}_{name}"] = _cka(view.embeddings[part], other.embeddings[part])
+        if self.retrained is not None:
+            out["rus"] = measures.rus(out["cka_forget_retrained"], out["cka_retain_retrained"])
         return out
 
     def _attack(

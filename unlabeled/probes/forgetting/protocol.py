@@ -50,15 +50,16 @@ class Protocol:
 
     Args:
         task: what to forget, and from what.
-        retrain: makes (or loads) the retrained model of a seed; see :func:`retrain_by`.
+        retrain: makes (or loads) the retrained model of a seed, see :func:`retrain_by`; ``None`` leaves out its row
+            and all that is compared with it, where retraining is what forgetting is to save.
         out: models, results and checkpoints live here; interrupted work goes on from here.
         device: where to compute.
     """
 
-    def __init__(self, task: Task, retrain: Retrainer, out: Path, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, task: Task, retrain: Retrainer | None, out: Path, *, device: torch.device | str = "cpu") -> None:
         self.task, self.retrain, self.out, self.device = task, retrain, out, device
         self._hash = fingerprint(task.original)
-        self._evaluators: dict[int, tuple[Evaluator, Trained]] = {}
+        self._evaluators: dict[int, Evaluator] = {}
         task.split.save(out / "split.npz")
 
     def run(self, methods: Mapping[str, Forgetter], seeds: Sequence[int] = (0,)) -> list[Row]:
@@ -66,9 +67,10 @@ class Protocol:
         return [row for seed in seeds for row in self._rows(dict(methods), seed)]
 
     def _rows(self, methods: dict[str, Forgetter], seed: int) -> Iterable[Row]:
-        retrained = self.retrain(seed)
+        retrained = None if self.retrain is None else self.retrain(seed)
         yield self._measured("original", seed, Trained(self.task.original, Seconds(math.nan, math.nan)), retrained)
-        yield self._measured("retrain", seed, retrained, retrained)
+        if retrained is not None:
+            yield self._measured("retrain", seed, retrained, retrained)
         if self.task.original.head is not None and isinstance(self.task.train, LabelledImages):
             methods = {"head_only": HeadOnly(), **methods}
         for label, method in methods.items():
@@ -93,24 +95,25 @@ class Protocol:
 
         return cached(self.task.original, self.out / "models", f"{method.name}-s{seed}-{key}", make)
 
-    def _measured(self, label: str, seed: int, trained: Trained, retrained: Trained) -> Row:
+    def _measured(self, label: str, seed: int, trained: Trained, retrained: Trained | None) -> Row:
         model, name = fingerprint(trained.model), "".join(c if c.isalnum() else "-" for c in label)
-        key = _hash(label, seed, model, self._hash, fingerprint(retrained.model), *_prints(self.data(HeadOnly())))
+        gold = "none" if retrained is None else fingerprint(retrained.model)
+        key = _hash(label, seed, model, self._hash, gold, self.task.limit, *_prints(self.data(HeadOnly())))
         folder = self.out / "rows" / f"{name}-s{seed}-{key}"
         if (folder / "row.json").is_file():
             return Row(**json.loads((folder / "row.json").read_text()))
         say(f"measuring {label}, seed {seed}")
         if seed not in self._evaluators:
-            evaluator = Evaluator(self.task, retrained.model, seed=seed, device=self.device)
-            self._evaluators = {seed: (evaluator, retrained)}
-        found = self._evaluators[seed][0](trained.model)
-        spent, gold = trained.seconds, retrained.seconds
+            after = None if retrained is None else retrained.model
+            self._evaluators = {seed: Evaluator(self.task, after, seed=seed, device=self.device)}
+        found = self._evaluators[seed](trained.model)
+        spent, whole = trained.seconds, math.nan if retrained is None else retrained.seconds.processor
         row = Row(
             label,
             seed,
             spent.wall,
             spent.processor,
-            spent.processor / gold.processor if gold.processor else math.nan,
+            spent.processor / whole if whole else math.nan,
             model,
             found.measures,
             found.class_accuracy,
