@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from unlabeled.data.decode import DecodeError, decode, measure
@@ -238,3 +241,27 @@ def test_files_that_are_no_regular_files_do_not_block(tmp_path):
 def test_damaged_exif_does_not_spoil_the_picture():
     data = encoded(Image.fromarray(COLOUR), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
     assert np.array_equal(decode(data, 12, 16, 3), COLOUR)
+
+
+SAMPLES = [
+    encoded(smooth(20, 30), form)
+    for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA", "PCX", "ICO")
+] + [_npy(COLOUR)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.sampled_from(SAMPLES),
+    harms=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)), max_size=6),
+    cut=st.floats(0, 1),
+)
+def test_no_mutation_of_a_file_raises_anything_but_a_reason(data, harms, cut):
+    mutated = bytearray(data)
+    for place, harm in harms:
+        start = int(place * min(len(mutated), 4 * 64 if len(harm) % 2 else len(mutated)))
+        mutated[start : start + len(harm)] = harm
+    mutated = mutated[: int(len(mutated) * max(cut, 0.2))] if cut < 0.9 else mutated
+    with suppress(DecodeError):
+        pixels = decode(bytes(mutated), 8, 8, 3)
+        assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)

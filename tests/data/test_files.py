@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import unlabeled
 from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
 
@@ -207,3 +210,14 @@ def test_parquet_files_hold_paths_or_the_images_themselves(tmp_path, make_images
         assert test.labels is not None
         assert test.labels.tolist() == [0, 1]
         assert np.array_equal(test.images[0].transpose(1, 2, 0), written["4.png"])
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "extra"), [("pyarrow", "t.parquet", "tables"), ("datasets", "hfds/t", "datasets")]
+)
+def test_without_an_extra_it_is_said_what_to_install(tmp_path, module, name, extra):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    code = f"import sys; sys.modules[{module!r}] = None\nfrom unlabeled.data import open_data\nopen_data({name!r})"
+    environment = os.environ | {"PYTHONPATH": str(Path(unlabeled.__path__[0]).parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert f"pip install 'unlabeled[{extra}]'" in done.stderr.splitlines()[-1]

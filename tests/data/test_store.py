@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 import unlabeled
 from unlabeled.core.errors import UserError
 from unlabeled.data import open_data
+from unlabeled.data.listing import Listing
+from unlabeled.data.store import prepare
 
 ROOT = str(Path(unlabeled.__path__[0]).parent)
 SCRIPT = """
@@ -207,6 +210,17 @@ def test_on_demand_gives_the_same_pixels_and_lists_the_bad(tmp_path, make_images
     (tmp_path / "in/05.png").write_bytes(b"broken")
     with pytest.raises(UserError, match="2 of 30 images"):
         open_data(str(tmp_path / "in"), size=12, store=False, max_bad_fraction=0.05).images  # noqa: B018
+
+
+def test_a_folder_removed_under_the_work_is_said(tmp_path):
+    def read(row: int) -> np.ndarray:
+        if row == 1500:
+            shutil.rmtree(tmp_path / "pixels")
+        return np.zeros((4, 4, 3), dtype=np.uint8)
+
+    listing = Listing(read, [f"{row}" for row in range(3000)], "made here")
+    with pytest.raises(UserError, match=r"cannot write .*: the folder is gone"):
+        prepare(listing, (3, 8, 8), name="made", max_bad_fraction=0.0, cache=tmp_path)
 
 
 def test_a_full_disk_is_said_before_any_work(tmp_path):

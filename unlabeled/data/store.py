@@ -77,7 +77,8 @@ def prepare(listing: Listing, shape: Shape, *, name: str, max_bad_fraction: floa
                     raise
                 say(f"another process is decoding '{name}'; waiting for it")
                 stack.enter_context(locked(lock))
-            stored = store.whole() or store.decode()
+            with explained(folder):
+                stored = store.whole() or store.decode()
     store.limit(stored.bad)
     return stored
 
@@ -109,14 +110,12 @@ class _Store:
 
     def decode(self) -> Stored:
         """Decode every chunk that the journal does not vouch for, then write the manifest."""
-        with explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "manifest.json").unlink(missing_ok=True)
-            descriptor = os.open(self.pixels, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "manifest.json").unlink(missing_ok=True)
+        descriptor = os.open(self.pixels, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         try:
-            with explained(self.pixels):
-                self._check_space(descriptor)
-                os.ftruncate(descriptor, self.shape[0] * self.row_bytes)
+            self._check_space(descriptor)
+            os.ftruncate(descriptor, self.shape[0] * self.row_bytes)
             chunks = self._vouched(descriptor)
             missing = [c for c in range(-(-self.shape[0] // self.chunk_rows)) if c not in chunks]
             if missing:
@@ -172,7 +171,6 @@ class _Store:
         bad = [entry for chunk in chunks.values() for entry in chunk.bad]
         with (
             warnings.catch_warnings(),
-            explained(self.journal),
             self.journal.open("ab") as journal,
             progress("decode", total, done, "img") as tick,
         ):
