@@ -3,19 +3,66 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.probes.features import FeatureBank, extract
+    from unlabeled.probes.fetril import FeTrILProbe
+    from unlabeled.probes.fewshot import run_episodes, run_few_labels
+    from unlabeled.probes.incremental import run_incremental
+    from unlabeled.probes.knn import KNNProbe, knn_reading
+    from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
+    from unlabeled.probes.linear import LinearProbe
+    from unlabeled.probes.logistic import LogisticProbe
+    from unlabeled.probes.nmc import NearestMeanProbe
+    from unlabeled.probes.ridge import RidgeProbe
+    from unlabeled.probes.statistics import Statistics
+    from unlabeled.probes.storage import load, save
+    from unlabeled.probes.suite import ProbeReport, run_probes
 
 _WHERE = {
+    "FeTrILProbe": "fetril",
     "FeatureBank": "features",
     "KNNProbe": "knn",
+    "LDAProbe": "lda",
     "LinearProbe": "linear",
+    "LogisticProbe": "logistic",
+    "MahalanobisProbe": "lda",
     "NearestMeanProbe": "nmc",
+    "ProbeReport": "suite",
+    "RidgeProbe": "ridge",
     "Statistics": "statistics",
     "extract": "features",
     "knn_reading": "knn",
+    "load": "storage",
+    "run_episodes": "fewshot",
+    "run_few_labels": "fewshot",
+    "run_incremental": "incremental",
+    "run_probes": "suite",
+    "save": "storage",
 }
 
-__all__ = sorted(_WHERE)
+__all__ = [
+    "FeTrILProbe",
+    "FeatureBank",
+    "KNNProbe",
+    "LDAProbe",
+    "LinearProbe",
+    "LogisticProbe",
+    "MahalanobisProbe",
+    "NearestMeanProbe",
+    "ProbeReport",
+    "RidgeProbe",
+    "Statistics",
+    "extract",
+    "knn_reading",
+    "load",
+    "run_episodes",
+    "run_few_labels",
+    "run_incremental",
+    "run_probes",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from unlabeled.probes.statistics import Statistics
 
 
 class ClosedFormProbe(Probe):
-    """A linear score ``x W_cᵀ + b_c`` solved from :class:`Statistics` when it is first needed.
+    """A linear score ``W(x - m) + b`` solved from :class:`Statistics` when it is first needed.
 
     ``partial_fit`` in any order and any batch split gives the model of one ``fit`` (to float64 rounding), and
     ``forget`` takes rows out again as if they had never been seen.
@@ -27,7 +27,10 @@ class ClosedFormProbe(Probe):
 
     @abstractmethod
     def _solve(self) -> tuple[Any, ...]:
-        """Weights (C, D), offsets (C,) in float64, and what else the probe wants to keep, from ``self.statistics_``."""
+        """Weights W (C, D), offsets b (C,) and centre m (D,) in float64, and what else is worth keeping.
+
+        The scores are W(x - m) + b.
+        """
 
     def _checks(self) -> dict[str, Any]:
         """Names of parameters with their allowed values."""
@@ -103,8 +106,6 @@ class ClosedFormProbe(Probe):
         return self.statistics_.cache[key]
 
     def _scores(self, block: Tensor) -> Tensor:
-        weight, bias = self._solution()[:2]
-        shift = self.statistics_.shift.to(block.device)
-        # Centring first keeps float32 products accurate when all means are far from zero.
-        offset = bias + weight @ self.statistics_.shift
-        return torch.addmm(offset.to(block), block - shift.to(block), weight.T.to(block))
+        weight, offset, centre = self._solution()[:3]
+        # Centring first keeps float32 products accurate where all means are far from zero.
+        return torch.addmm(offset.to(block), block - centre.to(block), weight.T.to(block))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import Features, InputError, as_labels, check_finite, device_of, encode, like
 from unlabeled.probes.base import Probe, class_codes
 from unlabeled.probes.search import Metric, Neighbours, search
+
+if TYPE_CHECKING:
+    from unlabeled.probes.indexes import FaissIndex, Kind
 
 VOTES = 1 << 22  # votes (rows x classes) held at once: 16 MB
 
@@ -41,10 +44,13 @@ class KNNProbe(Probe):
         metric: ``"cosine"`` or ``"euclidean"``.
         max_rows: at most so many bank rows are left out in turn when choosing (drawn by ``seed``).
         seed: of that draw.
+        index: None for exact search, or a faiss index for banks of millions of rows: ``"flat"``, ``"ivf"``, ``"hnsw"``
+            (:class:`~unlabeled.probes.indexes.FaissIndex`); choosing among several k is exact all the same.
         device: where to compute; default: where the features lie.
 
     Attributes:
         k_, temperature_: what was chosen.
+        recall_: share of the true neighbours that the index finds (None: exact search).
         choices_: every combination's leave-one-out accuracy (empty where there was nothing to choose).
 
     >>> KNNProbe(k=1).fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).predict([[0.1, 2.0]])
@@ -53,9 +59,11 @@ class KNNProbe(Probe):
 
     k_: int
     temperature_: float
+    recall_: float | None
     choices_: tuple[KNNChoice, ...]
     bank_: Features
     codes_: Tensor
+    _index: FaissIndex | None
 
     def __init__(
         self,
@@ -65,6 +73,7 @@ class KNNProbe(Probe):
         metric: Metric = "cosine",
         max_rows: int = 10_000,
         seed: int = 0,
+        index: Kind | None = None,
         device: str | None = None,
     ) -> None:
         self.k = k
@@ -73,6 +82,7 @@ class KNNProbe(Probe):
         self.metric = metric
         self.max_rows = max_rows
         self.seed = seed
+        self.index = index
         self.device = device
 
     def fit(self, X: Any, y: Any = None) -> KNNProbe:
@@ -95,13 +105,27 @@ class KNNProbe(Probe):
             )
             best = max(self.choices_, key=lambda choice: choice.accuracy)
             self.k_, self.temperature_ = best.k, best.temperature
+        self._index = None
+        self.recall_ = self._faiss().recall(min(self.k_, len(features))) if self.index else None
         return self
+
+    def _faiss(self) -> FaissIndex:
+        """The index, built anew in a probe that was loaded from a file."""
+        from unlabeled.probes.indexes import FaissIndex
+
+        found = getattr(self, "_index", None)
+        if found is None:
+            assert self.index is not None
+            found = self._index = FaissIndex(self.bank_, self.index, metric=self.metric, seed=self.seed)
+        return found
 
     def neighbours(self, X: Any, k: int | None = None) -> Neighbours:
         """The ``k`` nearest bank rows of each row, best first."""
         check_is_fitted(self)
         features = self._inputs(X)
         k = min(k or self.k_, len(self.bank_))
+        if self.index:
+            return self._faiss().search(features, k)
         return search(self.bank_, features, k, metric=self.metric, device=self._place(features))
 
     def _place(self, X: Features) -> torch.device:

@@ -11,12 +11,16 @@ from torch import Tensor
 from unlabeled.probes.arrays import InputError
 from unlabeled.probes.base import SoftmaxProbe
 from unlabeled.probes.closed_form import ClosedFormProbe
+from unlabeled.probes.statistics import Statistics
 
 Shrinkage = float | Literal["oas"]
 
 
-def shrunk_covariance(scatter: Tensor, n: float, shrinkage: Shrinkage) -> Tensor:
-    """(1 - s) S + s tr(S)/D I with S = scatter / n.
+FLOOR = 1e-9  # of the total variance, added to every direction
+
+
+def shrunk_covariance(scatter: Tensor, n: float, shrinkage: Shrinkage, floor: float = 0.0) -> Tensor:
+    """(1 - s) S + (s tr(S)/D + floor) I with S = scatter / n.
 
     ``"oas"`` takes s from S itself: Chen et al. 2010, Eq. 23, as in scikit-learn's ``OAS``,
     s = min(1, (α + μ²) / ((n + 1)(α - μ²/D))) with μ = tr(S)/D and α = mean of S's squared entries. Unlike
@@ -32,8 +36,13 @@ def shrunk_covariance(scatter: Tensor, n: float, shrinkage: Shrinkage) -> Tensor
     else:
         amount = float(shrinkage)
     covariance = covariance * (1 - amount)
-    covariance.diagonal().add_(amount * mu)
+    covariance.diagonal().add_(amount * mu + floor)
     return covariance
+
+
+def _floor(sums: Statistics) -> float:
+    """What keeps a covariance invertible: with one row a class, the probes become the nearest class mean."""
+    return FLOOR * float(sums.around_mean().trace()) / (sums.n * sums.dim)
 
 
 def solve_psd(matrix: Tensor, right: Tensor) -> Tensor:
@@ -78,16 +87,17 @@ class LDAProbe(SoftmaxProbe, ClosedFormProbe):
         self.priors = priors
         self.device = device
 
-    def _solve(self) -> tuple[Tensor, Tensor]:
+    def _solve(self) -> tuple[Tensor, Tensor, Tensor]:
         sums = self.statistics_
-        covariance = shrunk_covariance(sums.within(), sums.n, self.shrinkage)
+        covariance = shrunk_covariance(sums.within(), sums.n, self.shrinkage, _floor(sums))
         # Around the mean of all rows: an offset that all classes share would only cost digits.
-        means = sums.means - sums.mean
+        centre = sums.mean
+        means = sums.means - centre
         weight = solve_psd(covariance, means.T).T
-        bias = -0.5 * (means * weight).sum(1) - weight @ sums.mean
+        offset = -0.5 * (means * weight).sum(1)
         if self.priors == "empirical":
-            bias = bias + (sums.count.double() / sums.n).log()
-        return weight, bias
+            offset = offset + (sums.count.double() / sums.n).log()
+        return weight, offset, centre
 
     def _checks(self) -> dict[str, Any]:
         check_shrinkage(self.shrinkage, "LDAProbe")
@@ -129,11 +139,12 @@ class MahalanobisProbe(ClosedFormProbe):
         """Whitening maps (1 or C, D, D), W = L⁻¹ with Σ = L Lᵀ, and the class means."""
         sums = self.statistics_
         if self.covariance == "tied":
-            maps = _whitening(shrunk_covariance(sums.within(), sums.n, self.shrinkage)).unsqueeze(0)
+            maps = _whitening(shrunk_covariance(sums.within(), sums.n, self.shrinkage, _floor(sums))).unsqueeze(0)
             return maps, sums.means
+        floor = _floor(sums)
         maps = torch.stack(
             [
-                _whitening(_correlation(shrunk_covariance(sums.within_class(c), float(n), self.shrinkage)))
+                _whitening(_correlation(shrunk_covariance(sums.within_class(c), float(n), self.shrinkage, floor)))
                 for c, n in enumerate(sums.count.tolist())
             ]
         )

@@ -13,8 +13,7 @@ from unlabeled.probes.closed_form import ClosedFormProbe
 class NearestMeanProbe(ClosedFormProbe):
     """Assign each row to the class whose mean is nearest (Mensink et al. 2013; iCaRL, Rebuffi et al. 2017, Eq. 2).
 
-    The score of class c is ``-‖x - μ_c‖²`` (euclidean; up to a term that is the same for all classes) or
-    ``cos(x, μ_c)`` (cosine).
+    The score of class c is ``-‖x - μ_c‖²`` (euclidean) or ``cos(x, μ_c)`` (cosine).
 
     Args:
         metric: ``"euclidean"`` (scikit-learn's ``NearestCentroid``) or ``"cosine"``.
@@ -30,16 +29,21 @@ class NearestMeanProbe(ClosedFormProbe):
         self.metric = metric
         self.device = device
 
-    def _solve(self) -> tuple[Tensor, Tensor]:
+    def _solve(self) -> tuple[Tensor, Tensor, Tensor]:
         means = self.statistics_.means
         if self.metric == "cosine":
-            return F.normalize(means, dim=1), means.new_zeros(len(means))
-        # -‖x - μ‖² = 2(x - s)ᵀ(μ - s) - ‖μ - s‖² - ‖x - s‖²; the last term is common to all classes.
-        centred = means - self.statistics_.shift
-        return 2 * centred, -centred.square().sum(1) - 2 * centred @ self.statistics_.shift
+            return F.normalize(means, dim=1), means.new_zeros(len(means)), means.new_zeros(means.shape[1])
+        # -‖x - μ‖² = 2(x - m)ᵀ(μ - m) - ‖μ - m‖² - ‖x - m‖²; the last term is the row's own and comes with it.
+        centre = self.statistics_.mean
+        apart = means - centre
+        return 2 * apart, -apart.square().sum(1), centre
 
     def _scores(self, block: Tensor) -> Tensor:
-        return super()._scores(F.normalize(block, dim=1) if self.metric == "cosine" else block)
+        if self.metric == "cosine":
+            return super()._scores(F.normalize(block, dim=1))
+        centre: Tensor = self._solution()[2]
+        apart = block - centre.to(block)
+        return super()._scores(block) - apart.square().sum(1, keepdim=True)
 
     def _checks(self) -> dict[str, Any]:
         return {"metric": ("euclidean", "cosine")}

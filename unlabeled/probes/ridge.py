@@ -64,17 +64,18 @@ class RidgeProbe(ClosedFormProbe):
 
     def path(self) -> RidgePath:
         """What all strengths share, from the present sums."""
-        found: RidgePath = self._solution()[2]
+        found: RidgePath = self._solution()[3]
         return found
 
     def weights(self, alpha: float) -> tuple[Tensor, Tensor]:
-        """Weights (C, D) and intercepts (C,) in float64 for one absolute penalty."""
-        return self._weights(self.path(), alpha)
+        """Weights (C, D) and intercepts (C,) in float64 for one absolute penalty, on raw features."""
+        weight, offset, centre = self._weights(self.path(), alpha)
+        return weight, offset - weight @ centre
 
-    def _weights(self, path: RidgePath, alpha: float) -> tuple[Tensor, Tensor]:
+    def _weights(self, path: RidgePath, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
         sums = self.statistics_
         weight = (path.vectors @ (_inverse(path.values, alpha).unsqueeze(1) * path.cross)).T
-        return weight, 2 * sums.count.double() / sums.n - 1 - weight @ sums.mean
+        return weight, 2 * sums.count.double() / sums.n - 1, sums.mean
 
     def _checks(self) -> dict[str, Any]:
         alphas = np.atleast_1d(np.asarray(self.alpha, dtype=float))
@@ -82,7 +83,7 @@ class RidgeProbe(ClosedFormProbe):
             raise InputError(f"RidgeProbe: alpha must be 0 or more, not {self.alpha!r}.")
         return {}
 
-    def _solve(self) -> tuple[Tensor, Tensor, RidgePath]:
+    def _solve(self) -> tuple[Tensor, Tensor, Tensor, RidgePath]:
         sums = self.statistics_
         n = sums.n
         values, vectors = torch.linalg.eigh(sums.around_mean())

@@ -1,0 +1,157 @@
+"""Sums over samples: any order, any split, any classes, and forgetting as the exact inverse."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unlabeled.probes.arrays import InputError
+from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
+from unlabeled.probes.nmc import NearestMeanProbe
+from unlabeled.probes.ridge import RidgeProbe
+from unlabeled.probes.statistics import Statistics
+
+PROBES = {
+    "nmc": NearestMeanProbe,
+    "cosine": lambda: NearestMeanProbe("cosine"),
+    "lda": LDAProbe,
+    "lda-fixed": lambda: LDAProbe(shrinkage=0.1),
+    "ridge": RidgeProbe,
+    "mahalanobis": MahalanobisProbe,
+    "fecam": lambda: MahalanobisProbe("class", shrinkage=0.3),
+}
+
+
+@st.composite
+def datasets(draw, least=1):
+    """Rows and labels of some scale and offset; some classes may be missing."""
+    n = draw(st.integers(least, 40))
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    scale, offset = 10 ** draw(st.floats(-1, 1)), draw(st.sampled_from([0.0, 1.0, 100.0]))
+    X = (rng.normal(size=(n, 5)) * scale + offset).astype(np.float32)
+    return X, rng.choice(draw(st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True)), n)
+
+
+def same(left: Statistics, right: Statistics) -> None:
+    assert (left.classes == right.classes).all()
+    assert left.classes.shape == right.classes.shape
+    assert torch.equal(left.count, right.count)
+    for a, b in ((left.means, right.means), (left.within(), right.within()), (left.around_mean(), right.around_mean())):
+        assert float((a - b).abs().max()) <= 1e-5 * max(float(b.abs().max()), 1e-6)
+
+
+@pytest.mark.parametrize("name", PROBES)
+@given(kept=datasets(12), gone=datasets())
+@settings(max_examples=25, deadline=None)
+def test_forget_is_the_inverse(name, kept, gone):
+    (A, a), (B, b) = kept, gone
+    whole = PROBES[name]().fit(np.concatenate([A, B]), np.concatenate([a, b])).forget(B, b)
+    alone = PROBES[name]().fit(A, a)
+    assert (whole.classes_ == alone.classes_).all()
+    if name != "nmc" and name != "cosine":
+        same(whole.statistics_, alone.statistics_)
+    expected = alone.scores(A)
+    assert float((whole.scores(A) - expected).abs().max()) <= 1e-5 * max(float(expected.abs().max()), 1.0)
+
+
+@given(data=datasets(4), seed=st.integers(0, 2**32 - 1), per_class=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_any_order_and_split(data, seed, per_class):
+    X, y = data
+    whole = Statistics(5, per_class=per_class)
+    whole.add(X, y)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(X))
+    cuts = np.sort(rng.integers(0, len(X), 3))
+    parts = Statistics(5, per_class=per_class)
+    for rows in np.split(order, cuts):
+        if len(rows):
+            parts.add(X[rows], y[rows])
+    same(parts, whole)
+
+
+def test_against_plain_sums():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 8)) + 3, rng.integers(0, 4, 500)
+    sums = Statistics(8, per_class=True)
+    sums.add(X, y)
+    means = np.stack([X[y == c].mean(0) for c in range(4)])
+    assert np.allclose(sums.means, means)
+    assert np.allclose(sums.within(), (X - means[y]).T @ (X - means[y]))
+    assert np.allclose(sums.within_class(2), (X[y == 2] - means[2]).T @ (X[y == 2] - means[2]))
+    assert np.allclose(sums.around_mean(), (X - X.mean(0)).T @ (X - X.mean(0)))
+
+
+def test_many_tiny_batches_lose_nothing():
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(3000, 3)) + 1e4).astype(np.float32)
+    y = rng.integers(0, 2, 3000)
+    whole, parts = Statistics(3), Statistics(3)
+    whole.add(X, y)
+    for i in range(len(X)):
+        parts.add(X[i : i + 1], y[i : i + 1])
+    exact = X.astype(np.longdouble)
+    means = np.stack([exact[y == c].mean(0) for c in range(2)])
+    within = (exact - means[y]).T @ (exact - means[y])
+    for sums in (whole, parts):
+        assert np.abs(sums.within().numpy() - within).max() <= 1e-9 * np.abs(within).max()
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_class_by_class_is_the_joint_solution(name):
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 6, 400)
+    X = (rng.normal(size=(6, 10))[y] * 3 + rng.normal(size=(400, 10))).astype(np.float32)
+    joint, steps = PROBES[name]().fit(X, y), PROBES[name]()
+    for c in (3, 0, 5, 1, 4, 2):
+        steps.partial_fit(X[y == c], y[y == c])
+    assert torch.allclose(steps.scores(X), joint.scores(X), rtol=1e-5, atol=1e-5)
+
+
+def test_names_may_grow_longer():
+    X = np.eye(3, dtype=np.float32)
+    probe = (
+        NearestMeanProbe().partial_fit(X[:1], ["b"]).partial_fit(X[1:2], ["a longer name"]).partial_fit(X[2:], ["c"])
+    )
+    assert probe.predict(X).tolist() == ["b", "a longer name", "c"]
+    probe.forget(X[1:2], ["a longer name"])
+    assert probe.classes_.tolist() == ["b", "c"]
+
+
+def test_small_integer_labels_do_not_overflow_counts():
+    X = np.random.default_rng(0).normal(size=(70_000, 2)).astype(np.float32)
+    probe = NearestMeanProbe().fit(X, np.repeat(np.array([250, 255], np.uint8), 35_000))
+    assert probe.statistics_.count.tolist() == [35_000, 35_000]
+    assert probe.statistics_.count.dtype == torch.int64
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_cannot_forget_what_was_never_learned(name):
+    X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    y = np.arange(20) % 3
+    probe = PROBES[name]().fit(X, y)
+    before = probe.scores(X)
+    for rows, labels in ((X, np.full(20, 1)), (X[:1], np.array([9]))):
+        with pytest.raises(InputError, match="only"):
+            probe.forget(rows, labels)
+    with pytest.raises(InputError, match="NaN"):
+        probe.forget(X[:1] * np.nan, y[:1])
+    assert torch.equal(probe.scores(X), before)
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_everything_forgotten(name):
+    X, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
+    probe = PROBES[name]().fit(X, y).forget(X, y)
+    with pytest.raises(InputError, match="forgotten every row"):
+        probe.predict(X)
+    assert (probe.partial_fit(X, y).predict(X) == PROBES[name]().fit(X, y).predict(X)).all()
+
+
+def test_shared_sums_are_checked():
+    with pytest.raises(InputError, match="second moments"):
+        LDAProbe().from_statistics(Statistics(3, second=False))
+    with pytest.raises(InputError, match="each class"):
+        MahalanobisProbe("class").from_statistics(Statistics(3))

@@ -1,0 +1,202 @@
+"""Few labels: probes on a fraction of the training labels over several draws, and n-way k-shot episodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from unlabeled.core.errors import UserError
+from unlabeled.core.progress import progress
+from unlabeled.core.rng import numpy_generator
+from unlabeled.probes.arrays import InputError, Rows, as_features, as_labels, device_of, take
+from unlabeled.probes.base import class_codes
+from unlabeled.probes.features import FeatureBank
+from unlabeled.probes.intervals import mean_interval
+from unlabeled.probes.splits import per_class, share
+from unlabeled.probes.statistics import Statistics
+from unlabeled.probes.suite import run_probes
+
+CHUNK_VALUES = 1 << 24  # feature values of the episodes computed at once: 64 MB
+
+
+@dataclass(frozen=True)
+class FewLabelsResult:
+    """One probe: accuracy of each draw, their mean and its 95 % bootstrap interval."""
+
+    name: str
+    top1: float
+    interval: tuple[float, float]
+    draws: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FewLabelsReport:
+    """The results of :func:`run_few_labels`; ``rows`` labelled rows were used in each draw."""
+
+    labels: str
+    rows: int
+    results: tuple[FewLabelsResult, ...]
+    seed: int
+
+    def asdict(self) -> dict[str, Any]:
+        """Plain data: ``{schema, labels, rows, seed, probes: {name: {top1, interval, draws}}}``."""
+        return {
+            "schema": "unlabeled.few-labels/1",
+            "labels": self.labels,
+            "rows": self.rows,
+            "seed": self.seed,
+            "probes": {r.name: asdict(r) for r in self.results},
+        }
+
+
+def labelled_rows(codes: Rows, labels: str, *keys: int | str) -> Rows:
+    """Draw the rows whose labels may be used, stratified, at least one of every class.
+
+    Args:
+        codes: (N,) class of each row, 0-based.
+        labels: ``"10%"`` or ``"5-per-class"``.
+        keys: what determines the draw.
+
+    Raises:
+        UserError: another form.
+
+    >>> labelled_rows(np.array([0, 0, 0, 1, 1, 1]), "1-per-class", 0).shape
+    (2,)
+    """
+    fraction = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", labels.strip())
+    number = re.fullmatch(r"(\d+)-per-class", labels.strip())
+    if fraction and 0 < float(fraction[1]) <= 100:
+        return share(codes, float(fraction[1]) / 100, *keys)
+    if number and int(number[1]) >= 1:
+        return per_class(codes, int(number[1]), *keys)
+    raise UserError(f"labels={labels!r} is not understood; write a share such as '10%' or a number as '5-per-class'.")
+
+
+def run_few_labels(
+    train: FeatureBank,
+    test: FeatureBank,
+    labels: str,
+    probes: Sequence[str] = ("linear", "knn", "nmc"),
+    *,
+    draws: int = 5,
+    seed: int = 0,
+    device: str | None = None,
+) -> FewLabelsReport:
+    """Fit probes on a small labelled part of the training bank, ``draws`` times, and measure each on the test bank.
+
+    Args:
+        train, test: banks with labels.
+        labels: see :func:`labelled_rows`.
+        probes: names among ``suite.PROBES``.
+        draws: how many times the rows are drawn.
+        seed: of the draws.
+        device: where to compute; default: where the features lie.
+    """
+    if draws < 1:
+        raise InputError(f"draws must be at least 1, not {draws}.")
+    codes = class_codes(as_labels(train.labels, len(train)))[1]
+    top1: dict[str, list[float]] = {name: [] for name in probes}
+    rows = np.empty(0, dtype=np.int64)
+    for draw in range(draws):
+        rows = labelled_rows(codes, labels, seed, "labels", draw)
+        report = run_probes(train.subset(rows), test, probes, seed=seed, device=device)
+        for result in report.results:
+            top1[result.name].append(result.accuracy.top1)
+    results = tuple(
+        FewLabelsResult(name, float(np.mean(values)), mean_interval(values, seed=seed), tuple(values))
+        for name, values in top1.items()
+    )
+    return FewLabelsReport(labels, len(rows), results, seed)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Accuracy over n-way k-shot episodes: its mean and 95 % bootstrap interval."""
+
+    ways: int
+    shots: int
+    queries: int
+    episodes: int
+    accuracy: float
+    interval: tuple[float, float]
+
+    def asdict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def run_episodes(
+    bank: FeatureBank,
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    episodes: int = 600,
+    metric: Literal["euclidean", "cosine"] = "cosine",
+    centre: FeatureBank | None = None,
+    seed: int = 0,
+) -> Episodes:
+    """Nearest class mean from ``shots`` rows a class (prototypes, Snell et al. 2017; SimpleShot, Wang et al. 2019).
+
+    Args:
+        bank: labelled features of classes that need not have been trained on.
+        ways, shots, queries: classes of an episode, labelled and asked rows of each.
+        episodes: how many.
+        metric: of the nearest mean.
+        centre: a bank whose mean is subtracted first (SimpleShot's centring, from training data).
+        seed: of every draw.
+
+    Raises:
+        InputError: fewer than ``ways`` classes with ``shots + queries`` rows.
+    """
+    if min(ways - 1, shots, queries, episodes) < 1:
+        raise InputError("episodes need ways >= 2 and shots, queries, episodes >= 1.")
+    features = as_features(bank)
+    classes, codes = class_codes(as_labels(bank.labels, len(bank)))
+    members = [
+        rows for rows in (np.flatnonzero(codes == c) for c in range(len(classes))) if len(rows) >= shots + queries
+    ]
+    if len(members) < ways:
+        raise InputError(
+            f"{ways}-way {shots}-shot episodes with {queries} queries need {ways} classes of {shots + queries} rows; "
+            f"there are {len(members)}. Use fewer ways, shots or queries."
+        )
+    place = device_of(features, None)
+    mean = _mean(centre) if centre is not None else torch.zeros(bank.dim, dtype=torch.float64)
+    generator = numpy_generator(seed, "episodes", ways, shots, queries)
+    accuracies: list[float] = []
+    size = max(1, CHUNK_VALUES // (ways * (shots + queries) * bank.dim))
+    with progress(f"{ways}-way {shots}-shot", episodes) as tick:
+        for start in range(0, episodes, size):
+            count = min(size, episodes - start)
+            rows = np.stack(
+                [
+                    np.stack([generator.choice(members[c], shots + queries, replace=False) for c in chosen])
+                    for chosen in (generator.choice(len(members), ways, replace=False) for _ in range(count))
+                ]
+            )
+            values = take(features, rows.ravel(), place).view(count, ways, shots + queries, bank.dim)
+            values = values - mean.to(values)
+            if metric == "cosine":
+                values = F.normalize(values, dim=3)
+            prototypes = values[:, :, :shots].mean(2)
+            if metric == "cosine":
+                prototypes = F.normalize(prototypes, dim=2)
+            asked = values[:, :, shots:].flatten(1, 2)
+            best = torch.cdist(asked, prototypes).argmin(2).view(count, ways, queries)
+            right = best == torch.arange(ways, device=best.device).view(1, -1, 1)
+            accuracies += right.flatten(1).double().mean(1).tolist()
+            tick(count)
+    return Episodes(ways, shots, queries, episodes, float(np.mean(accuracies)), mean_interval(accuracies, seed=seed))
+
+
+def _mean(bank: FeatureBank) -> torch.Tensor:
+    statistics = Statistics(bank.dim, second=False)
+    statistics.add(as_features(bank), np.zeros(len(bank), dtype=np.int64))
+    return statistics.mean
