@@ -82,7 +82,7 @@ def probe_model(
         model = _calibrated(model, list(batches))
     train_bank, test_bank = (bank_of(model, images) for images in (train, test))
     report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed)
-    return {"model": name, "data": train.name, "dimension": train_bank.features.shape[1], **report.to_dict()}
+    return {"model": name, "data": train.name, "dimension": train_bank.features.shape[1], **report.asdict()}
 
 
 def _calibrated(model: Backbone | Pixels, batches: list[torch.Tensor]) -> Backbone | Pixels:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Literal, Protocol
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from unlabeled.core import dist, rng
@@ -23,6 +25,9 @@ from unlabeled.ssl.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from unlabeled.ssl.method import Batch, Method, Step
 from unlabeled.ssl.metrics import MetricsFile, Window
 from unlabeled.ssl.optim import OptimizerConfig, build_optimizer, learning_rate
+
+# which hardware is used stands in environment.json; Lightning's own lines would tear the progress bar
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -301,6 +306,8 @@ def train(
     stream = BatchStream(images, sampler, schedule, module.start, method.needs_labels)
     with (
         _asked_to_stop(keeper),
+        # Lightning raises this after a SIGTERM; by then the keeper has saved
+        suppress(SIGTERMException),
         progress("pretraining", schedule.total, module.start, unit="step") as keeper.tick,
     ):
         trainer.fit(module, train_dataloaders=stream)

@@ -1,0 +1,43 @@
+"""What all tests share: a cache of their own, quiet progress, no surprises from the machine's load."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Decoded pixels and features of tests never touch the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("UNLABELED_CACHE")
+    os.environ["UNLABELED_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["UNLABELED_CACHE"]
+    else:
+        os.environ["UNLABELED_CACHE"] = before
+
+
+@pytest.fixture
+def unlabeled(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the real command line in a process of its own, in an empty folder."""
+
+    def run(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "unlabeled", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
