@@ -13,6 +13,7 @@ from torch import nn
 
 from unlabeled.core.errors import UserError
 from unlabeled.ssl.method import Batch
+from unlabeled.ssl.optim import OptimizerConfig, build_optimizer
 from unlabeled.ssl.swav import SwAV, SwAVConfig, sinkhorn, swapped_loss
 
 
@@ -134,9 +135,10 @@ def test_prototypes_are_unit_rows_without_bias_before_every_step(info, step):
     torch.testing.assert_close(method.prototypes.weight.norm(dim=1), torch.ones(12))
 
 
-def test_frozen_prototypes_do_not_move_even_under_decay_and_momentum(info, step):
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
+def test_frozen_prototypes_do_not_move_even_under_decay_and_momentum(name, info, step):
     method = build(info, freeze_epochs=1)
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.5, momentum=0.9, weight_decay=0.1)
+    optimizer = build_optimizer(OptimizerConfig(name=name, lr=0.1, weight_decay=0.1), method.parameter_groups())
     for number in range(12):
         now = dataclasses.replace(step, number=number, per_epoch=10)
         method.before_step(now)

@@ -20,7 +20,7 @@ from unlabeled.core import dist
 from unlabeled.core.errors import UserError
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.heads.prototypes import Prototypes
-from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
+from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
 from unlabeled.ssl.precision import full_precision
 
 LARGE = 2
@@ -102,6 +102,15 @@ class SwAV(Method):
     def after_backward(self, step: Step) -> None:
         if step.epoch < self.config.freeze_epochs:
             self.prototypes.weight.grad = None  # no gradient, no momentum and no weight decay either
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The default, with the prototypes apart: torch's fused SGD wants a group to start its momentum together."""
+        trained = [p for p in self.parameters() if p is not self.prototypes.weight]
+        return [
+            ParameterGroup([p for p in trained if p.ndim > 1]),
+            ParameterGroup([p for p in trained if p.ndim <= 1], weight_decay=False, adapt=False),
+            ParameterGroup([self.prototypes.weight]),
+        ]
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         projections = self.project(batch.views)
