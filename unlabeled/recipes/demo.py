@@ -22,17 +22,18 @@ from unlabeled.recipes.run import Run
 DATA = "fashion-mini"
 
 
-def demo(out: Path) -> str:
+def demo(out: Path, epochs: int = 30) -> str:
     """Pretrain on 8,000 real images without labels, probe, and show what it gained over doing nothing.
 
     Args:
         out: the folder for the run and everything about it; an unfinished demo is resumed.
+        epochs: passes over the images; the default takes a few minutes on two CPU cores.
 
     Returns:
         The table and the next steps, ready to print.
     """
     start = time.monotonic()
-    recipe = load_recipe("simclr", [f"data={DATA}"])
+    recipe = load_recipe("simclr", [f"data={DATA}", f"epochs={epochs}"])
     run = Run(out)
     if out.exists() and any(out.iterdir()) and not run.exists():
         raise UserError(f"{out} is not empty and holds no demo; choose another folder with --out.")

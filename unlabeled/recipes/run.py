@@ -20,6 +20,12 @@ from unlabeled.core.files import atomic_write_json, atomic_write_text, explained
 from unlabeled.recipes.resolve import load_recipe, recipe_yaml
 from unlabeled.recipes.schema import Recipe
 
+WRITTEN = (
+    "recipe.yaml", "metrics.csv", "environment.json", "data.json", "demo.json", "checkpoints", "backbone", "teacher",
+    "classifier", "probes", "forgetting", "pictures", "tensorboard", "report.html",
+)  # fmt: skip
+"""Everything a run writes at the top of its folder; nothing else is ever removed."""
+
 
 class Run:
     """A folder with ``recipe.yaml``, ``metrics.csv``, ``environment.json``, ``checkpoints/``, ``backbone/``, …"""
@@ -74,12 +80,14 @@ class Run:
             yield
 
     def clear(self) -> None:
-        """Remove what an earlier run left, keeping the lock."""
+        """Remove what an earlier run wrote; anything else in the folder stays."""
         with explained(self.folder):
-            for entry in self.folder.iterdir():
-                if entry.name == ".lock":
-                    continue
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            for name in WRITTEN:
+                entry = self.folder / name
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink(missing_ok=True)
 
 
 def same_recipe(old: Recipe, new: Recipe) -> str | None:

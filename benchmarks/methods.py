@@ -1,0 +1,170 @@
+"""Every recipe on Fashion-MNIST with the same budget of seconds, between floor and ceiling.
+
+    python benchmarks/methods.py [--seconds 120] [--seeds 0 1 2] [--only simclr swav]
+
+Each finished (recipe, seed) is kept in benchmarks/results/methods.json and not computed again. The budget is met by
+choosing whole epochs from the measured seconds per step (at least one). Hyper-parameters are the recipes' own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _results import HERE, machine, save, section
+
+from unlabeled import backbones
+from unlabeled.backbones import Backbone
+from unlabeled.core import rng
+from unlabeled.data import open_data
+from unlabeled.probes.measures import rankme
+from unlabeled.recipes.evaluate import bank_of, probe_model
+from unlabeled.recipes.models import Pixels
+from unlabeled.recipes.pretrain import prepare, pretrain
+from unlabeled.recipes.resolve import load_recipe
+from unlabeled.ssl.loop import Keeping, train
+
+DATA = "fashion-mnist"
+RUNS: dict[str, tuple[str, list[str]]] = {
+    "rotation": ("rotation", []),
+    "simclr": ("simclr", []),
+    "gsimclr": ("gsimclr", []),
+    "swav": ("swav", []),
+    "mae": ("mae", []),
+    "random_teacher": ("random_teacher", []),
+    "random_teacher on noise": ("random_teacher", ["data=noise:60000", "data.size=28", "data.channels=1"]),
+    "supervised": ("supervised", []),
+}
+
+
+def epochs_for(name: str, overrides: list[str], seconds: float) -> int:
+    """Whole epochs that fit the budget, from the median time of a few steps."""
+    recipe = load_recipe(name, [*overrides, "epochs=9", "health.every=0"])
+    ready = prepare(recipe)
+    stamps: list[float] = []
+    before = ready.method.before_step
+    ready.method.before_step = lambda step: (stamps.append(time.perf_counter()), before(step))[1]  # type: ignore[method-assign]
+    if ready.method.needs_prepare:
+        ready = prepare(load_recipe("simclr", [f"data={DATA}", "epochs=9"]))
+        ready.method.before_step = lambda step: stamps.append(time.perf_counter())  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            ready.method,
+            ready.images,
+            ready.views,
+            recipe.optimizer,
+            epochs=9,
+            batch_size=recipe.batch_size,
+            seed=0,
+            hardware=ready.hardware,
+            keeping=Keeping(Path(folder), save_seconds=1e9),
+            max_steps=12,
+        )
+    step = statistics.median(b - a for a, b in zip(stamps[2:], stamps[3:], strict=False))
+    return max(1, math.floor(seconds / (step * (len(ready.images) // recipe.batch_size))))
+
+
+def measured(model: Backbone | Pixels, name: str, calibrate: bool = False) -> dict[str, Any]:
+    """Linear, kNN and NMC accuracy on the test images, and RankMe of their embeddings."""
+    train_images, test_images = open_data(DATA, "train"), open_data(DATA, "test")
+    report = probe_model(model, train_images, test_images, name=name, calibrate=calibrate)
+    features = np.asarray(bank_of(model, test_images).features, np.float32)
+    row = {probe: report["probes"][probe]["top1"] for probe in ("linear", "knn", "nmc")}
+    return {**row, "rankme": rankme(torch.from_numpy(features)), "dimension": report["dimension"]}
+
+
+def fresh(name: str, seed: int) -> Backbone:
+    """The recipe's backbone before any training."""
+    recipe, images = load_recipe(name), open_data(DATA, "train")
+    mean, std = images.statistics()
+    model = backbones.create(
+        recipe.backbone.name, in_chans=1, image_size=28, mean=mean, std=std,
+        seed=rng.derive(seed, "backbone"), **recipe.backbone.args,
+    )  # fmt: skip
+    return Backbone(model).eval()
+
+
+def floor(seed: int) -> dict[str, dict[str, Any]]:
+    """Rows that need no training."""
+    return {
+        "raw pixels": measured(Pixels(1), "raw pixels"),
+        "random ResNet": measured(fresh("simclr", seed), "random"),
+        "random ResNet, BatchNorm calibrated": measured(fresh("simclr", seed), "random", calibrate=True),
+        "random ViT": measured(fresh("mae", seed), "random ViT"),
+    }
+
+
+def trained(key: str, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+    """Pretrain one recipe and measure what came out (and the teacher, where there is one)."""
+    name, more = RUNS[key]
+    overrides = [f"data={DATA}", *more, f"seed={seed}", "health.every=0", "output.logger=none"]
+    epochs = epochs_for(name, overrides, seconds)
+    out = folder / f"{key.replace(' ', '-')}-s{seed}"
+    start = time.monotonic()
+    run = pretrain(name, out, overrides=(*overrides, f"epochs={epochs}"), resume=out.exists())
+    row = {"epochs": epochs, "seconds": time.monotonic() - start}
+    row |= measured(Backbone(backbones.load(run.backbone)).eval(), key)
+    if (run.folder / "teacher").exists():
+        row["teacher"] = measured(Backbone(backbones.load(run.folder / "teacher")).eval(), "teacher")
+    return row
+
+
+def cell(values: list[float], scale: float = 100.0) -> str:
+    """Mean ± sample standard deviation over seeds."""
+    mean = statistics.mean(values) * scale
+    return f"{mean:.1f} ± {statistics.stdev(values) * scale:.1f}" if len(values) > 1 else f"{mean:.1f}"
+
+
+def page(results: dict[str, dict[str, Any]], seconds: float) -> str:
+    """The section of RESULTS.md."""
+    by_row: dict[str, list[dict[str, Any]]] = {}
+    for key, row in results.items():
+        by_row.setdefault(key.rpartition("/")[0], []).append(row)
+        if "teacher" in row:
+            by_row.setdefault(f"{key.rpartition('/')[0]}: its teacher", []).append(row["teacher"])
+    lines = []
+    for name, rows in by_row.items():
+        figures = [cell([row[p] for row in rows]) for p in ("linear", "knn", "nmc")]
+        rank = cell([row["rankme"] for row in rows], 1.0)
+        epochs = str(rows[0].get("epochs", "–"))
+        took = cell([row["seconds"] for row in rows], 1.0) if "seconds" in rows[0] else "–"
+        lines.append(f"| {name} | {' | '.join(figures)} | {rank} | {epochs} | {took} | {len(rows)} |")
+    head = "| recipe | linear | kNN | NMC | RankMe | epochs | seconds | seeds |\n|---|---|---|---|---|---|---|---|\n"
+    return (
+        f"## All methods on {DATA}, the same {seconds:.0f} seconds each\n\n`python benchmarks/methods.py "
+        f"--seconds {seconds:.0f}` on {machine()}. Accuracy on the 10,000 test images, %.\n\n{head}" + "\n".join(lines)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="*", default=list(RUNS))
+    parser.add_argument("--runs", type=Path, default=Path("runs/methods"))
+    options = parser.parse_args()
+    kept = HERE / "results" / "methods.json"
+    results: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for seed in options.seeds:
+        if f"raw pixels/{seed}" not in results:
+            results |= {f"{name}/{seed}": row for name, row in floor(seed).items()}
+            save("methods", results)
+        for key in options.only:
+            if f"{key}/{seed}" not in results:
+                results[f"{key}/{seed}"] = trained(key, seed, options.seconds, options.runs)
+                print(key, seed, results[f"{key}/{seed}"], flush=True)
+                save("methods", results)
+                section("methods", page(results, options.seconds))
+    section("methods", page(results, options.seconds))
+
+
+if __name__ == "__main__":
+    main()

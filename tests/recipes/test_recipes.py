@@ -1,0 +1,148 @@
+"""Recipes: every built-in one is valid; overrides reach every field; mistakes are named with the nearest right name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unlabeled.core.errors import UserError
+from unlabeled.recipes.load import apply_overrides, builtin_recipes, parse_value, read_recipe, summary
+from unlabeled.recipes.resolve import check_recipe, load_recipe, recipe_yaml
+from unlabeled.recipes.run import same_recipe
+
+
+@pytest.mark.parametrize("name", list(builtin_recipes()))
+def test_builtin_recipes_are_valid_and_round_trip(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert summary(builtin_recipes()[name])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe_yaml(recipe))
+    assert load_recipe(path) == recipe
+
+
+def test_overrides_reach_every_kind_of_field() -> None:
+    recipe = load_recipe(
+        "simclr",
+        [
+            "data=cifar10",
+            "data.size=32",
+            "backbone.name=resnet18",
+            "optimizer.lr=1e-1",
+            "optimizer.betas=[0.9, 0.95]",
+            "epochs=3",
+            "method.temperature=0.2",
+            "views.0.scale=[0.2, 1.0]",
+            "hardware.compile=true",
+            "optimizer.clip=null",
+        ],
+    )
+    assert (recipe.data.name, recipe.data.size) == ("cifar10", 32)
+    assert recipe.backbone.name == "resnet18"
+    assert recipe.optimizer.lr == 0.1
+    assert recipe.optimizer.betas == (0.9, 0.95)
+    assert recipe.method.model_dump()["temperature"] == 0.2
+    assert recipe.views[0].scale == (0.2, 1.0)
+    assert recipe.hardware.compile
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lrr=3", "unknown key 'optimizer.lrr'. Did you mean 'optimizer.lr'?"),
+        ("metod.x=1", "unknown key 'metod'. Did you mean 'method'?"),
+        ("method.temprature=1", "unknown key 'method.temprature'. Did you mean 'method.temperature'?"),
+        ("views.0.sclae=[1,2]", "unknown key 'views.0.sclae'. Did you mean 'views.0.scale'?"),
+        ("method=simclx", "unknown method 'simclx'. Did you mean 'simclr'?"),
+        ("epochs=abc", "epochs: input should be a valid integer, not 'abc'"),
+        ("epochs=-1", "epochs: input should be greater than or equal to 0"),
+        ("batch_size=2.5", "batch_size: input should be a valid integer"),
+        ("optimizer.name=sdg", "optimizer.name: input should be 'sgd', 'lars', 'adam' or 'adamw', not 'sdg'"),
+        ("optimizer.lr=.nan", "optimizer.lr: input should be a finite number"),
+        ("views.0.scale=[0,2]", "scale must be [low, high] with 0 < low <= high"),
+        ("views.3.flip=1", "no position in a list of 1"),
+        ("views=[]", "views: tuple should have at least 1 item"),
+        ("optimizer.accumulate=2", "needs the whole batch at once"),
+        ("epochs.x=1", "has nothing inside to override"),
+        ("epochs", "is no override; write key=value"),
+        ("batch_size=[", "cannot be read"),
+        ("schema_version=0", "schema_version 0 is not the one this version reads"),
+        ("hardware.devices=3", "cannot be shared out equally over 3 parts"),
+    ],
+)
+def test_mistakes_are_named(override: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_recipe("simclr", [override])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_recipes_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'simclr'"):
+        load_recipe("simlcr")
+    with pytest.raises(UserError, match="without a recipe"):
+        load_recipe(tmp_path)
+    for text, message in {
+        "a: [1": "not valid YAML",
+        "- 1": "must be a YAML mapping",
+        "epochs: 1": "'method' is missing",
+    }.items():
+        path = tmp_path / "r.yaml"
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            load_recipe(path)
+
+
+def test_yaml_never_builds_objects(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"method: !!python/object/apply:os.system ['touch {tmp_path}/owned']")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_recipe(path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_same_recipe_ignores_where_it_runs() -> None:
+    one = load_recipe("simclr")
+    assert same_recipe(one, load_recipe("simclr", ["hardware.devices=2", "output.log_every=5"])) is None
+    assert same_recipe(one, load_recipe("simclr", ["optimizer.lr=0.1"])) == "optimizer.lr"
+
+
+def test_numbers_are_numbers() -> None:
+    assert parse_value("1e-3") == 0.001
+    assert parse_value("[1e2, a]") == [100.0, "a"]
+    assert parse_value("yes please") == "yes please"
+
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=3)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(builtin_recipes())), st.data())
+def test_mutated_recipes_are_accepted_or_refused_in_one_line(name: str, data: st.DataObject) -> None:
+    content, _ = read_recipe(name)
+    content = yaml.safe_load(yaml.safe_dump(content))
+    node = content
+    for _ in range(data.draw(st.integers(0, 2))):
+        inner = [value for value in node.values() if isinstance(value, dict)]
+        if inner:
+            node = data.draw(st.sampled_from(inner))
+    key = data.draw(st.sampled_from(sorted(node)) | st.text(max_size=6))
+    node[key] = data.draw(LEAVES | st.dictionaries(st.text(max_size=4), LEAVES, max_size=2))
+    message = ""
+    try:
+        check_recipe(content, "recipe")
+    except UserError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+def test_overriding_leaves_the_source_alone() -> None:
+    content = {"optimizer": {"lr": 1.0}}
+    assert apply_overrides(content, ["optimizer.lr=2"])["optimizer"]["lr"] == 2
+    assert content == {"optimizer": {"lr": 1.0}}
