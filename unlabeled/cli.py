@@ -130,6 +130,65 @@ def probe_command(
     typer.echo(show_probes(reports))
 
 
+@app.command("forget")
+def forget_command(
+    model: Annotated[str, typer.Argument(help="a run folder, or a backbone folder; never changed")],
+    settings: Overrides = None,
+    what: Annotated[
+        str, typer.Option("--forget", help="class:0, class:3,5, random:10%, random:40%@5-9, indices:FILE, files:FILE")
+    ] = "",
+    data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
+    method: Annotated[str, typer.Option(help="laf, lfssd, bad_teacher, … (no labels); scrub, duck, …")] = "laf",
+    compare: Annotated[str, typer.Option(help="further methods for the table, comma-separated")] = "",
+    retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
+    seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the model's")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a trained model forget images without reading labels, and show whether its representation forgot."""
+    from unlabeled.recipes.forget import forget
+    from unlabeled.recipes.present import show_forgotten
+
+    if not what:
+        raise UserError("say what to forget, for instance --forget class:0 or --forget files:request.txt.")
+    forgotten = forget(
+        model,
+        what,
+        data=data,
+        data_dir=data_dir,
+        method=method,
+        settings=settings or (),
+        compare=[name for name in compare.split(",") if name and name not in ("retrain", "head_only", "original")],
+        retrain=retrain,
+        seeds=seeds,
+        seed=seed,
+        out=out,
+    )
+    typer.echo(show_forgotten(forgotten))
+
+
+@app.command("finetune")
+def finetune_command(
+    model: Annotated[str, typer.Argument(help="a run folder or local-dir:PATH")],
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
+    labels: Annotated[str | None, typer.Option(help="how many labels may be used: 10% or 5-per-class")] = None,
+    out: Annotated[Path | None, typer.Option(help="the run folder; default: runs/…")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a pretrained backbone further, with labels: a run with a classifier."""
+    from unlabeled.recipes.finetune import finetune
+    from unlabeled.recipes.present import show_finetuned
+
+    settings = tuple(overrides or ())
+    done = finetune(model, data, labels=labels, overrides=settings, out=out, resume=resume, overwrite=overwrite)
+    typer.echo(show_finetuned(*done))
+
+
 @app.command("demo")
 def demo_command(
     out: Annotated[Path, typer.Option(help="where everything is written")] = Path("runs/demo"),

@@ -6,10 +6,27 @@ import io
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unlabeled.recipes.run import Run
 
+if TYPE_CHECKING:
+    from unlabeled.recipes.forget import Forgotten
+
+FORGETTING = {
+    "train_r": "Train_r",
+    "train_f": "Train_f",
+    "test": "Test",
+    "test_r": "Test_r",
+    "test_f": "Test_f",
+    "mia_auc_outputs": "MIA AUC",
+    "mia_auc_features": "MIA inside",
+    "cka_forget_original": "CKA orig.",
+    "cka_forget_retrained": "CKA retr.",
+    "reprobe_linear_test_f": "re-probe_f",
+    "reprobe_linear_test": "re-probe",
+    "time_ratio": "time",
+}
 TITLES = {"linear": "linear", "knn": "kNN", "nmc": "NMC", "lda": "LDA", "logistic": "logistic", "ridge": "ridge"}
 
 
@@ -48,12 +65,35 @@ def _accuracy(probe: dict[str, Any] | None) -> str:
     return f"{100 * probe['top1']:.1f} ± {50 * (high - low):.1f}"
 
 
+def show_forgotten(forgotten: Forgotten) -> str:
+    """Accuracies, leakage and the representation of every method, and what they say in words."""
+    from unlabeled.probes.forgetting.tables import cell, values
+
+    rows = forgotten.rows
+    methods = list(dict.fromkeys(row.method for row in rows))
+    columns = {k: v for k, v in FORGETTING.items() if any(values(rows, method, k) for method in methods)}
+    lines = [[method, *(cell(values(rows, method, k), k) for k in columns)] for method in methods]
+    title = f"{forgotten.description}; accuracies and shares in %"
+    said = [f"  {line}" for line in forgotten.verdict]
+    return "\n".join([table(["method", *columns.values()], lines, title), "", *said, "", show_run(forgotten.run)])
+
+
 def show_run(run: Run) -> str:
     """Where a finished run is and what to do with it."""
     return (
         f"run: {run.folder}\n"
         f"  probe it:   unlabeled probe {run.folder}\n"
         f"  load it:    unlabeled.load_backbone({str(run.folder)!r})"
+    )
+
+
+def show_finetuned(run: Run, result: dict[str, Any]) -> str:
+    """The classifier's accuracy on held-out images, and where it is."""
+    low, high = result["interval"]
+    return (
+        f"accuracy on {result['n']:,} held-out images of {result['data']}: "
+        f"{100 * result['top1']:.1f} ± {50 * (high - low):.1f} %  ({result['labelled']:,} labelled images)\n"
+        f"{show_run(run)}"
     )
 
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from unlabeled import backbones
+from unlabeled.backbones import Backbone
 from unlabeled.core import dist, rng
 from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import atomic_folder, atomic_write_json, cache_dir
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.data.views import Views
+from unlabeled.probes.fewshot import labelled_rows
+from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.recipes.health import Health
 from unlabeled.recipes.loggers import make_loggers
+from unlabeled.recipes.models import backbone_folder
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run, command_line, same_recipe
 from unlabeled.recipes.schema import Recipe
@@ -62,13 +68,19 @@ def pretrain(
     run = Run(out if out is not None else default_folder(recipe))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{run.folder} is a file; choose another --out.")
+    if _worker():
+        _carry_out(run, recipe, resume and run.checkpoint.is_file())
+        return run
     with run.lock():
         if _already_done(run, recipe, resume, overwrite):
             return run
-        if not resume:
-            run.clear()
         _carry_out(run, recipe, resume and run.checkpoint.is_file())
     return run
+
+
+def _worker() -> bool:
+    """Whether this process was started beside the one that owns the run folder (by torchrun, SLURM or Lightning)."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -79,13 +91,9 @@ def default_folder(recipe: Recipe) -> Path:
 
 def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
     if not run.exists():
-        if resume and any(entry.name != ".lock" for entry in run.folder.iterdir()):
-            raise UserError(f"{run.folder} holds no run to resume (no recipe.yaml); choose another --out.")
         leftovers = [entry.name for entry in run.folder.iterdir() if entry.name != ".lock"]
-        if leftovers and not overwrite:
-            raise UserError(
-                f"{run.folder} is not empty and holds no run ('{leftovers[0]}'); choose another --out or --overwrite."
-            )
+        if leftovers:
+            raise UserError(f"{run.folder} is not empty and holds no run ('{leftovers[0]}'); choose another --out.")
         return False
     if overwrite:
         return False
@@ -127,6 +135,7 @@ def prepare(recipe: Recipe) -> Prepared:
         channels=data.channels,
         max_bad_fraction=data.max_bad_fraction,
     )
+    images = _as_asked(images, recipe)
     method_class = METHODS[recipe.method.name]
     if method_class.needs_labels and images.labels is None:
         raise UserError(
@@ -141,21 +150,56 @@ def prepare(recipe: Recipe) -> Prepared:
     channels, height, width = images.shape
     mean, std = images.statistics()
     classes = images.classes
+    backbone = _backbone(recipe, channels, recipe.views[0].size or height, mean, std)
+    if recipe.backbone.weights is not None:  # a trained backbone wants the normalisation it was trained with
+        loaded = Backbone(backbone)
+        mean, std = (tuple(values.flatten().tolist()) for values in (loaded.mean, loaded.std))
     info = DataInfo(len(images), channels, height, width, len(classes) if classes else None, mean, std)
-    size = recipe.views[0].size or height
-    backbone = backbones.create(
-        recipe.backbone.name,
-        in_chans=channels,
-        image_size=size,
-        mean=mean,
-        std=std,
-        seed=rng.derive(recipe.seed, "backbone"),
-        **recipe.backbone.args,
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(recipe.seed, "method"))
         method = method_class(recipe.method, backbone, info)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
+
+
+def _backbone(recipe: Recipe, channels: int, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
+    if recipe.backbone.weights is None:
+        return backbones.create(
+            recipe.backbone.name,
+            in_chans=channels,
+            image_size=size,
+            mean=mean,
+            std=std,
+            seed=rng.derive(recipe.seed, "backbone"),
+            **recipe.backbone.args,
+        )
+    model = backbones.load(backbone_folder(recipe.backbone.weights)).train()
+    taken = tuple(model.pretrained_cfg["input_size"])  # type: ignore[index]
+    if taken != (channels, size, size):
+        raise UserError(
+            f"backbone.weights: {recipe.backbone.weights} takes {'×'.join(map(str, taken))} images, the data has "
+            f"{channels}×{size}×{size}; set data.channels={taken[0]} data.size={taken[1]}."
+        )
+    return model
+
+
+def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
+    """Leave out a forget set, or corrupt the labels of one."""
+    data = recipe.data
+    if data.labels is not None:
+        _, codes = np.unique(images.require_labels("data.labels"), return_inverse=True)
+        images = images.subset(labelled_rows(codes, data.labels, recipe.seed, "labels"))
+    if data.corrupt is not None:
+        if not data.corrupt.startswith("noisy:"):
+            raise UserError(f"data.corrupt: '{data.corrupt}' must be like noisy:60%@0-4.")
+        labels = images.require_labels("data.corrupt")
+        split = forget_split(data.corrupt, len(images), labels, classes=images.classes, seed=recipe.seed)
+        images = images.relabelled(split.training_labels(labels))
+    if data.without is not None:
+        split = ForgetSplit.load(Path(data.without))
+        if len(split.forget_rows) + len(split.retain_rows) != len(images):
+            raise UserError(f"data.without: {data.without} was made for other data than '{data.name}'.")
+        images = images.subset(split.retain_rows)
+    return images
 
 
 def hardware_of(recipe: Recipe) -> Hardware:
@@ -167,22 +211,14 @@ def hardware_of(recipe: Recipe) -> Hardware:
 
 
 def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
-    if not resume:
-        run.begin(recipe, command_line())
     ready = prepare(recipe)
     images = ready.images
-    atomic_write_json(
-        run.folder / "data.json",
-        {
-            "name": images.name,
-            "split": images.split,
-            "fingerprint": images.fingerprint,
-            "images": len(images),
-            "shape": list(images.shape),
-            "classes": list(images.classes) if images.classes else None,
-            "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
-        },
-    )
+    if not _worker():
+        # only now is it sure that the run can start: an older one is not given up before
+        if not resume:
+            run.clear()
+            run.begin(recipe, command_line())
+        _describe(run, images)
     if ready.method.needs_prepare:
         ready.method.prepare(
             images.without_labels(),
@@ -219,6 +255,19 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         _export(run, ready.method, images)
 
 
+def _describe(run: Run, images: ImageSet) -> None:
+    facts = {
+        "name": images.name,
+        "split": images.split,
+        "fingerprint": images.fingerprint,
+        "images": len(images),
+        "shape": list(images.shape),
+        "classes": list(images.classes) if images.classes else None,
+        "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
+    }
+    atomic_write_json(run.folder / "data.json", facts)
+
+
 def _export(run: Run, method: Method, images: ImageSet) -> None:
     extra: Mapping[str, Any] = vars(method)["_modules"]
     teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
@@ -233,7 +282,6 @@ def _export(run: Run, method: Method, images: ImageSet) -> None:
             atomic_write_json(folder / "config.json", {"classes": list(images.classes or ())})
     # last, because a backbone folder says that the run has finished
     backbones.save(method.backbone, run.backbone)
-    shutil.rmtree(run.folder / "checkpoints" / "parts", ignore_errors=True)
 
 
 def _like(copy: nn.Module, original: nn.Module) -> nn.Module:

@@ -36,6 +36,11 @@ class DataConfig(_Named):
     size: int | None = Field(None, ge=1, le=4096, description="decode to size × size pixels; default: as they are")
     channels: int | None = Field(None, ge=1, le=64, description="1 gray, 3 RGB; default: the data's own")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="unreadable files tolerated before the run stops")
+    labels: str | None = Field(None, description="keep only a labelled share: 10% or 5-per-class (fine-tuning)")
+    without: str | None = Field(None, description="leave out the forget set of this split.npz (see unlabeled forget)")
+    corrupt: str | None = Field(
+        None, description="give wrong labels to these images before training: noisy:60%@0-4 (to be forgotten later)"
+    )
 
 
 class BackboneConfig(_Named):
@@ -43,6 +48,7 @@ class BackboneConfig(_Named):
 
     name: str = Field("resnet10_small", description="any timm model, or a *_small network for small images")
     args: dict[str, Any] = Field(default_factory=dict, description="further arguments of the timm model")
+    weights: str | None = Field(None, description="start from this run or timm folder (name and args come from there)")
 
 
 class HealthConfig(Config):

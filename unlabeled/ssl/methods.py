@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unlabeled.ssl.finetune import Finetune
 from unlabeled.ssl.gsimclr import GSimCLR
 from unlabeled.ssl.mae import MAE
 from unlabeled.ssl.method import Method
@@ -20,5 +21,6 @@ METHODS: dict[str, type[Method]] = {
     "mae": MAE,
     "random_teacher": RandomTeacher,
     "supervised": Supervised,
+    "finetune": Finetune,
     "random": RandomInit,
 }

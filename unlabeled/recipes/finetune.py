@@ -1,0 +1,85 @@
+"""Fine-tune a run: the same loop, the finetune recipe, and the accuracy of the classifier that came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from unlabeled.backbones import load_config
+from unlabeled.core.files import atomic_write_json
+from unlabeled.data import open_data
+from unlabeled.probes.scoring import judge
+from unlabeled.recipes.evaluate import bank_of
+from unlabeled.recipes.models import backbone_folder, load_backbone
+from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.run import Run
+
+
+def finetune(
+    model: str | Path,
+    data: str | None = None,
+    *,
+    labels: str | None = None,
+    overrides: tuple[str, ...] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> tuple[Run, dict[str, Any]]:
+    """Train backbone and classifier with labels; report the classifier's accuracy on the test split.
+
+    Args:
+        model: a run folder, ``local-dir:PATH`` or a timm folder.
+        data: a labelled data set; default: what the run was trained on.
+        labels: which share of its labels may be used: ``"10%"``, ``"5-per-class"``; default: all.
+        overrides: ``"key=value"`` settings of the ``finetune`` recipe.
+        out: the new run's folder.
+        resume: go on from its last checkpoint.
+        overwrite: replace a run that is already there.
+
+    Returns:
+        The run (backbone and classifier) and ``{top1, interval, n, labelled, data, …}``, kept in ``finetune.json``.
+
+    Raises:
+        UserError: no such model or data, or the data has no labels.
+    """
+    folder = backbone_folder(model)
+    source = Run(model)
+    if data is None:
+        data = source.recipe().data.name if source.exists() else "fashion-mini"
+    channels, size, _ = load_config(folder)["pretrained_cfg"]["input_size"]
+    settings = [
+        f"backbone.weights={folder}",
+        f"backbone.name={load_config(folder)['architecture']}",
+        f"data={data}",
+        f"data.size={size}",
+        f"data.channels={channels}",
+        *([f"data.labels={labels}"] if labels else []),
+        *overrides,
+    ]
+    if out is None:
+        suffix = f"-{labels.strip('%')}" if labels else ""
+        out = Path("runs") / f"finetune-{Path(model).resolve().name}{suffix}"
+    run = pretrain("finetune", out, overrides=tuple(settings), resume=resume, overwrite=overwrite)
+    result = accuracy(run)
+    atomic_write_json(run.folder / "finetune.json", result)
+    return run, result
+
+
+def accuracy(run: Run) -> dict[str, Any]:
+    """Top-1 accuracy, with its bootstrap interval, of a run's classifier on the test split of its data."""
+    config = run.recipe().data
+    backbone = load_backbone(run.folder)
+    images = open_data(
+        config.name, "test", data_dir=config.dir, size=backbone.image_size, channels=backbone.in_chans
+    )
+    truth = images.require_labels("testing a classifier")
+    weights = load_file(run.folder / "classifier" / "model.safetensors")
+    features = torch.from_numpy(np.asarray(bank_of(backbone, images).features, np.float32))
+    logits = F.linear(features, weights["weight"], weights["bias"])
+    judged = judge(logits, truth, np.arange(len(weights["weight"])))
+    return {"data": images.name, "labelled": run.read_json("data.json")["images"], **judged.asdict()}
