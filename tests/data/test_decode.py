@@ -180,6 +180,19 @@ def test_tiff_pages_are_channels_where_so_many_are_wanted():
     assert decode(data, 12, 16, 1).shape == (12, 16, 1)
 
 
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+def test_tiffs_of_many_channels(layout):
+    tifffile = pytest.importorskip("tifffile")
+    bands = RNG.integers(0, 65536, (12, 16, 7), dtype=np.uint16)
+    held = io.BytesIO()
+    stored = bands if layout == "contig" else bands.transpose(2, 0, 1)
+    tifffile.imwrite(held, stored, photometric="minisblack", planarconfig=layout)
+    assert np.array_equal(decode(held.getvalue(), 12, 16, 7), np.rint(bands / 65535 * 255))
+    assert measure(held.getvalue()) == (12, 16, 7)
+    with pytest.raises(DecodeError, match="7 channels where 3 are wanted"):
+        decode(held.getvalue(), 12, 16, 3)
+
+
 def test_floats_that_are_no_pixels_are_refused():
     sound = np.linspace(0, 1, 192, dtype=np.float32).reshape(12, 16)
     assert np.array_equal(decode(encoded(Image.fromarray(sound), "TIFF"), 12, 16, 1)[..., 0], np.rint(sound * 255))

@@ -14,6 +14,7 @@ What is done, in this order:
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
 from functools import cache
@@ -51,10 +52,14 @@ _TURNS = {
 }
 _ORIENTATION = 0x0112
 _BICUBIC = Image.Resampling.BICUBIC
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE = (255, 255, 255, 255)
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+# What is wrong with a file is listed with the file; Pillow would also print a line for each.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 
 class DecodeError(Exception):
@@ -73,8 +78,13 @@ def decode(raw: Raw, height: int, width: int, channels: int) -> Pixels:
         data = _contents(raw)
         if data[:6] == b"\x93NUMPY":
             return _fit_array(_npy(data), height, width, channels)
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            return _fit_image(image, height, width, channels)
+        try:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                return _fit_image(image, height, width, channels)
+        except UnidentifiedImageError:
+            if not data.startswith(_TIFF):
+                raise
+            return _fit_array(_tiff(data), height, width, channels)
     except DecodeError:
         raise
     except Exception as error:
@@ -93,12 +103,17 @@ def measure(raw: Raw) -> tuple[int, int, int]:
         elif (data := _contents(raw))[:6] == b"\x93NUMPY":
             height, width, channels = _hwc(_npy(data), 0).shape
         else:
-            with Image.open(io.BytesIO(data), formats=_formats()) as image:
-                width, height = image.size
-                if _orientation(image) >= 5:
-                    width, height = height, width
-                gray = image.mode in ("1", "L", "LA", "La", "F", *_SIXTEEN_BIT)
-                return height, width, 1 if gray else 3
+            try:
+                with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                    width, height = image.size
+                    if _orientation(image) >= 5:
+                        width, height = height, width
+                    gray = image.mode in ("1", "L", "LA", "La", "F", *_SIXTEEN_BIT)
+                    return height, width, 1 if gray else 3
+            except UnidentifiedImageError:
+                if not data.startswith(_TIFF):
+                    raise
+                height, width, channels = _hwc(_tiff(data), 0).shape
     except DecodeError:
         raise
     except Exception as error:
@@ -141,6 +156,19 @@ def _npy(data: bytes) -> Array:
         raise DecodeError("the file is truncated")
     flat = np.frombuffer(data, dtype, count, offset=handle.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _tiff(data: bytes) -> Array:
+    """Read a TIFF of kinds that Pillow does not: more than four channels, 16 bits of several channels, …"""
+    try:
+        import tifffile
+    except ImportError:
+        raise DecodeError("a TIFF that needs another reader: pip install tifffile, or save it as .npy") from None
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        if page.imagelength * page.imagewidth > MAX_PIXELS:
+            raise DecodeError(f"more than {MAX_PIXELS:,} pixels")
+        return np.asarray(page.asarray())
 
 
 def _reason(error: Exception) -> str:

@@ -50,7 +50,7 @@ def table(file: Path, split: str) -> Listing:
     if any(isinstance(cell, bytes) for cell in cells):
         held = [cell if isinstance(cell, bytes) else b"" for cell in cells]
         names = [f"{shown} row {row + 1}" for row in keep.tolist()]
-        identity = digest(files_identity(file.parent, [file.name]), split)
+        identity = digest(files_identity(file.parent, [file.name]), keep.tobytes())
         return Listing(held.__getitem__, names, identity, labels, classes, rows=rows, note=note)
     files = ["" if cell is None else str(cell) for cell in cells]
     return Listing(
