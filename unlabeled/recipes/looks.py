@@ -30,7 +30,7 @@ from unlabeled.ssl.method import Batch, DataInfo, Method, Step
 from unlabeled.ssl.methods import METHODS
 from unlabeled.ssl.rotation import Rotation, rotations
 
-QUERIES, NEIGHBOURS, SHOWN_VIEWS = 10, 9, 6
+QUERIES, NEIGHBOURS, SHOWN_VIEWS = 10, 12, 14
 LEAST_POINTS = 10
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -134,7 +134,7 @@ def retrieval(held: ImageSet, features: Any, known: ImageSet, memory: Any) -> Ga
         rows.append(cells)
     caption = "Left: held-out images. Right: the training images nearest to them by cosine, the nearest first."
     if known.labels is not None:
-        caption += " Solid green frame: the same class; dashed orange: another."
+        caption += " A solid green bar: the same class; a dotted orange one: another."
     return Gallery("nearest training images", caption, ["image", "nearest", *[""] * (near.index.shape[1] - 1)], rows)
 
 
@@ -145,17 +145,17 @@ def views(train: ImageSet, recipe: Recipe) -> Gallery:
     mean, std = train.statistics()
     images = train.gather(batch)
     drawn = Views(recipe.views, mean, std)(images, key=(recipe.seed, 0, "views"), first=0, total=size)
-    columns = ["image"]
+    names = ["image"]
     for spec in recipe.views:
-        columns += [f"{spec.size or train.shape[1]} px"] * spec.count
+        names += [f"view, {spec.size or train.shape[1]} px"] * spec.count
     shown = [images, *(_pixels(view, mean, std) for view in drawn)]
     if recipe.method.name == "rotation":
         turned = rotations(drawn[0])[0].view(len(images), 4, *drawn[0].shape[1:])
         shown = [images, *(_pixels(turned[:, i], mean, std) for i in range(4))]
-        columns = ["image", "0°", "90°", "180°", "270°"]
-    rows = [[Cell(part[i].numpy()) for part in shown] for i in range(len(images))]
+        names = ["image", "0°", "90°", "180°", "270°"]
+    rows = [[Cell(image) for image in part.numpy()] for part in shown]
     caption = "Training images as they are, and the augmented views drawn of them in the first step."
-    return Gallery("views", caption, columns, rows)
+    return Gallery("views", caption, [""] * len(images), rows, names)
 
 
 def _pixels(view: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,7 +49,8 @@ def number(value: float) -> str:
         return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e")
     if size >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.{max(0, 3 - len(str(int(size))))}f}" if size >= 1 else f"{value:.3g}"
+    text = f"{value:.{max(0, 3 - len(str(int(size))))}f}" if size >= 1 else f"{value:.3g}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -130,11 +131,17 @@ def _curve(line: Line, points: Sequence[tuple[float, float]], x_name: str) -> Ma
 
 
 def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], width: int = 560) -> Markup:
-    """Horizontal bars with interval whiskers, grouped (one group a probe), on a common axis in percent."""
+    """Horizontal bars with interval whiskers, grouped (one group a probe), on a common axis in percent.
+
+    Where every group has one bar, the bars carry the groups' names.
+    """
     bars = [bar for _, group in groups for bar in group]
     if not bars:
         return Markup("")
-    label, right, row, head, gap = 200, 96, 20, 22, 10
+    single = all(len(group) == 1 for _, group in groups)
+    if single:
+        groups = [("", [replace(bar, name=name)]) for name, (bar,) in groups]
+    label, right, row, head, gap = (150, 60, 26, 6, 0) if single else (200, 60, 20, 24, 12)
     high = min(1.0, max(bar.high for bar in bars) * 1.02)
     scale = (width - label - right) / high
     height = sum(head + len(group) * row + gap for _, group in groups) + 18
@@ -142,12 +149,13 @@ def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], width: int = 560) -> 
     steps = [step for step in ticks(0, high * 100, 4) if step <= high * 100]
     for step in steps:
         x = round(label + step / 100 * scale, 1)
-        parts.append(tag("line", class_="grid", x1=x, x2=x, y1=head - 4, y2=height - 18))
+        parts.append(tag("line", class_="grid", x1=x, x2=x, y1=4, y2=height - 18))
         text = f"{number(step)} %" if step == steps[-1] else number(step)
         parts.append(tag("text", text, class_="tick", x=x, y=height - 4, text_anchor="middle"))
     y = 0.0
     for name, group in groups:
-        parts.append(tag("text", name, class_="group", x=0, y=y + head - 8))
+        if name:
+            parts.append(tag("text", name, class_="group", x=0, y=y + head - 8))
         y += head
         for bar in group:
             parts.append(_bar(bar, y, row, label, scale))

@@ -119,7 +119,7 @@ def _figures(rows: Sequence[ProbeRow]) -> Markup:
         p: max((r.top1 for r in rows if r.baseline and r.probe == p), default=None) for p in MAIN_PROBES
     }  # the strongest baseline is the one to beat
     boxes = []
-    for probe in [p for p in MAIN_PROBES if p in own] or list(own)[:3]:
+    for probe in sorted(own, key=lambda p: MAIN_PROBES.index(p) if p in MAIN_PROBES else len(MAIN_PROBES))[:3]:
         row = own[probe]
         beaten = best.get(probe)
         gain = None if beaten is None else f"{100 * (row.top1 - beaten):+.1f} over the best baseline"

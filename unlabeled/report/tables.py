@@ -94,11 +94,11 @@ def markdown(rows: Sequence[ProbeRow]) -> str:
         for probe in probes:
             row = next((r for r in rows if (r.model, r.data, r.probe) == (model, data, probe)), None)
             cells.append("–" if row is None else f"{percent(row.top1)} [{percent(row.low)}, {percent(row.high)}]")
-        lines.append(f"| {_plain(model)} | {_plain(data)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {plain(model)} | {plain(data)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that cannot break out of a Markdown table cell or become HTML."""
     for sign in "\\|`*_[]<>":
         text = text.replace(sign, {"<": "&lt;", ">": "&gt;"}.get(sign, "\\" + sign))
