@@ -19,6 +19,7 @@ from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import Run
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Confusion, Forgetting, Picture, RunContent, page
+from unlabeled.report.tables import TITLES
 from unlabeled.ssl.metrics import read_metrics
 
 MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -189,7 +190,7 @@ def _confusions(reports: Sequence[Mapping[str, Any]]) -> list[Confusion]:
             except (TypeError, ValueError):
                 continue
             if counts.shape == (len(classes), len(classes)):
-                return [Confusion(f"{probe} probe on {content.get('data', '?')}", classes, counts)]
+                return [Confusion(f"{TITLES.get(probe, probe)} probe on {content.get('data', '?')}", classes, counts)]
     return []
 
 
@@ -202,8 +203,9 @@ def _pictures(folder: Path) -> list[Picture]:
 
 
 def _forgetting(run: Run) -> list[Forgetting]:
+    """The record of a run that is the result of forgetting, and any kept below ``forgetting/``."""
     found = []
-    for path in sorted((run.folder / "forgetting").glob("*/record.json")):
+    for path in [run.folder / "record.json", *sorted((run.folder / "forgetting").glob("*/record.json"))]:
         record = run.read_json(str(path.relative_to(run.folder)))
         if record:
             found.append(_record(record, path.parent))
@@ -226,11 +228,19 @@ def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
     for model, values in (record.get("measures") or {}).items():
         if isinstance(values, dict):
             measures[str(model)] = {str(k): float(v) for k, v in values.items() if isinstance(v, int | float)}
-    notes = record.get("verdict")
     return Forgetting(
-        title=f"{folder.name}: {request.get('description') or request.get('spec') or 'a deletion request'}",
+        title=str(request.get("description") or request.get("spec") or "a deletion request"),
         facts={key: str(value) for key, value in facts.items() if value is not None},
         measures=measures,
-        notes=[str(note) for note in notes] if isinstance(notes, list) else [],
-        pictures=[*_pictures(folder), *_pictures(folder / "pictures")],
+        notes=_verdict(folder / "table.md"),
+        pictures=[
+            picture for place in (".", "pictures", "forgetting/pictures") for picture in _pictures(folder / place)
+        ],
     )
+
+
+def _verdict(path: Path) -> list[str]:
+    """The sentences under the tables."""
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text(errors="replace").splitlines() if line and line[0] not in "|#"]

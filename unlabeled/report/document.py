@@ -42,16 +42,16 @@ def page(runs: Sequence[RunContent], title: str | None = None) -> str:
     title = title or (runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared")
     parts = {
         "probes": ("Probes", sections.probe_table(runs)),
-        "curves": ("Training", sections.curves(runs)),
-        "map": ("The space of embeddings", sections.embedding(runs)),
+        "training": ("Training", sections.curves(runs)),
+        "embeddings": ("The space of embeddings", sections.embedding(runs)),
         "neighbours": ("Nearest neighbours", sections.retrieval(runs)),
-        "confusion": ("Confusions", sections.confusions(runs)),
+        "confusions": ("Confusions", sections.confusions(runs)),
         "views": ("What the method saw", sections.galleries(runs)),
         "forgetting": ("Forgetting", sections.forgetting(runs)),
         "recipe": ("Recipe and environment", _records(runs)),
     }
     shown = {name: part for name, part in parts.items() if part[1]}
-    links = [tag("a", name, href=f"#{key}") for key, (name, _) in shown.items()]
+    links = [tag("a", key, href=f"#{key}") for key in shown]
     toggle = tag("button", "◐", type="button", id="theme", title="light or dark", aria_label="light or dark")
     body = [
         tag("nav", tag("b", "unlabeled"), links, toggle),
@@ -115,13 +115,12 @@ def _notes(runs: Sequence[RunContent]) -> list[Markup]:
 
 def _figures(rows: Sequence[ProbeRow]) -> Markup:
     own = {row.probe: row for row in rows if not row.baseline}
-    best = {
-        p: max((r.top1 for r in rows if r.baseline and r.probe == p), default=None) for p in MAIN_PROBES
-    }  # the strongest baseline is the one to beat
+    # the strongest baseline is the one to beat
+    best = {p: max((r.top1 for r in rows if r.baseline and r.probe == p), default=None) for p in own}
     boxes = []
     for probe in sorted(own, key=lambda p: MAIN_PROBES.index(p) if p in MAIN_PROBES else len(MAIN_PROBES))[:3]:
         row = own[probe]
-        beaten = best.get(probe)
+        beaten = best[probe]
         gain = None if beaten is None else f"{100 * (row.top1 - beaten):+.1f} over the best baseline"
         figure = [tag("b", percent(row.top1)), tag("small", f"± {50 * (row.high - row.low):.1f} %")]
         boxes.append(tag("div", tag("span", row.title), tag("p", figure), tag("em", gain) if gain else None))
@@ -140,9 +139,9 @@ def _compared(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) 
             for p in names
         ]
         name = tag("td", tag("i", class_=f"dot r{position % 6}"), run.name)
-        details = [tag("td", run.method), tag("td", run.facts.get("training", ""), class_="fine")]
-        rows.append(tag("tr", name, details, cells))
-    return sections.sortable(["run", "method", "training", *titles.values()], rows, "runs")
+        details = [tag("td", run.facts.get(key, ""), class_="fine") for key in ("backbone", "training")]
+        rows.append(tag("tr", name, cells, details))
+    return sections.sortable(["run", *titles.values(), "backbone", "training"], rows, "runs")
 
 
 def _bars(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) -> Markup:

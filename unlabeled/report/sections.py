@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -98,7 +99,9 @@ def probe_table(runs: Sequence[RunContent]) -> Markup:
         "images",
         "chosen",
     ]
+    data = {row.data for _, _, row in rows}
     empty = {
+        "data": len(data) == 1,
         "top 5 %": all(row.top5 is None for _, _, row in rows),
         "mean per class %": all(row.mean_per_class is None for _, _, row in rows),
         "images": all(row.n is None for _, _, row in rows),
@@ -122,7 +125,8 @@ def probe_table(runs: Sequence[RunContent]) -> Markup:
             "chosen": tag("td", row.chosen, class_="fine"),
         }
         body.append(tag("tr", [cells[column] for column in shown]))
-    return sortable(shown, body, "probes")
+    caption = tag("p", "Frozen features of ", tag("b", *data), ", held-out images.", class_="hint")
+    return join([caption if len(data) == 1 else None, sortable(shown, body, "probes")])
 
 
 def figure(value: float | None, text: str, strong: bool = False) -> Markup:
@@ -194,8 +198,9 @@ def embedding(runs: Sequence[RunContent]) -> Markup:
             parts.append(Markup(""))
             continue
         sheet, columns, side = sprite(atlas.images)
+        known = sheet in atlases
         key = atlases.setdefault(sheet, f"atlas{len(atlases)}")
-        if f".{key}" not in "".join(styles):
+        if not known:
             styles.append(f'.{key}{{background-image:url("{data_uri(sheet)}")}}')
         names = [
             f"{atlas.classes[int(atlas.labels[i])]}\n{name}" if atlas.labels is not None and atlas.classes else name
@@ -205,7 +210,7 @@ def embedding(runs: Sequence[RunContent]) -> Markup:
         data = tag("template", json.dumps(names, ensure_ascii=False), class_="names")
         parts.append(
             tag(
-                "div", _classes(run), maps, data,
+                "div", None if known else _classes(run), maps, data,
                 class_="maps", data_atlas=key, data_columns=columns, data_side=side,
             )
         )  # fmt: skip
@@ -269,7 +274,12 @@ def galleries(runs: Sequence[RunContent]) -> Markup:
 
 def retrieval(runs: Sequence[RunContent]) -> Markup:
     """Nearest neighbours of the same images in every run."""
-    return _stacked(runs, [gallery(run.retrieval) if run.retrieval else Markup("") for run in runs])
+    found = [
+        # the caption is the same for all
+        replace(run.retrieval, caption="") if run.retrieval and i else run.retrieval
+        for i, run in enumerate(runs)
+    ]
+    return _stacked(runs, [gallery(content) if content else Markup("") for content in found])
 
 
 def picture(content: Picture) -> Markup:

@@ -8,11 +8,11 @@ from typing import Any
 
 TITLES = {
     "linear": "linear",
-    "logistic": "logistic regression",
-    "knn": "k nearest neighbours",
-    "nmc": "nearest class mean",
-    "lda": "linear discriminant",
-    "ridge": "ridge regression",
+    "logistic": "logistic",
+    "knn": "kNN",
+    "nmc": "nearest mean",
+    "lda": "LDA",
+    "ridge": "ridge",
     "mahalanobis": "Mahalanobis",
 }
 """How probes are called in print."""
