@@ -1,9 +1,9 @@
-"""Gaussian blur of a batch, each image with its own sigma; separable, borders reflected as in torchvision.
+"""Gaussian blur of a batch, each image with its own sigma: a separable convolution, borders reflected.
 
-Two forms of the same function. For small images each pass is one product with a banded matrix that holds the kernel
-and the reflection: a batched matrix product needs no set-up for each new number of images, and is up to three times as
-fast on a CPU as the convolution. For large images, where most of the matrix would be zeros, it is a depthwise
-convolution.
+Each of the two one-dimensional passes is written as a matrix product: a line is cut into blocks that overlap by the
+kernel's reach, and every block is multiplied with the same small banded (Toeplitz) matrix of its image. That is the
+depthwise convolution, term by term; batched matrix products are what a CPU does best, and need no set-up for each new
+number of images. Compared with ``conv2d(groups=B·C)`` it takes 0.3 to 0.6 of the time on a CPU (32 to 384 pixels).
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from torch import Tensor
 
 NEGLIGIBLE = 0.23
 """Sigma in pixels below which the nearest neighbours weigh less than 1e-4, a fortieth of a gray level."""
-MATRIX_SIDE = 128
-"""Largest side in pixels that is blurred by matrices."""
-CONVOLVED = 4
-"""Images convolved at once on a CPU: more fall out of the cache."""
+BLOCK = 32
+"""About how many pixels one block gives."""
 
 
 def radius(sigma: float) -> int:
@@ -33,44 +31,36 @@ def radius(sigma: float) -> int:
 
 def gaussian_blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
     """Blur float ``(B, C, H, W)`` by ``sigma`` ``(B,)`` > 0, in pixels, with kernels of ``2·reach + 1`` taps."""
-    reach = min(reach, min(images.shape[2:]) - 1)
+    B, C, H, W = images.shape
+    reach = min(reach, H - 1, W - 1)
     at = torch.arange(-reach, reach + 1, device=images.device)
-    kernel = torch.softmax(at.square() * (-0.5 / sigma.square())[:, None], 1)
-    if max(images.shape[2:]) <= MATRIX_SIDE:
-        return _multiplied(images, kernel, reach)
-    if images.device.type != "cpu":
-        return _convolved(images, kernel, reach)
-    parts = zip(images.split(CONVOLVED), kernel.split(CONVOLVED), strict=True)
-    return torch.cat([_convolved(part, taps, reach) for part, taps in parts])
+    exponents = at.square() * (-0.5 / sigma.square())[:, None]
+    # a floor of 1e-13 changes nothing, where denormal numbers would slow the products down tenfold
+    kernel = torch.softmax(exponents.clamp_(min=-30), 1)
+
+    count, block = _blocks(W, reach)
+    padded = F.pad(images, (reach, reach + count * block - W, 0, 0), mode="reflect")
+    lines = padded.unfold(3, block + 2 * reach, block).reshape(B, C * H * count, block + 2 * reach)
+    images = torch.bmm(lines, _toeplitz(kernel, block).mT).view(B, C, H, count * block)[..., :W]
+
+    count, block = _blocks(H, reach)
+    padded = F.pad(images, (0, 0, reach, reach + count * block - H), mode="reflect")
+    columns = padded.unfold(2, block + 2 * reach, block).mT
+    return torch.matmul(_toeplitz(kernel, block)[:, None, None], columns).view(B, C, count * block, W)[:, :, :H]
 
 
-def _multiplied(images: Tensor, kernel: Tensor, reach: int) -> Tensor:
-    B, C, H, W = images.shape
-    rows = _banded(kernel, reach, H)
-    columns = rows if H == W else _banded(kernel, reach, W)
-    wide = torch.bmm(images.view(B, C * H, W), columns.mT).view(B, C, H, W)
-    out = torch.empty_like(wide)
-    for c in range(C):
-        torch.bmm(rows, wide[:, c], out=out[:, c])
-    return out
+def _blocks(n: int, reach: int) -> tuple[int, int]:
+    """How many blocks of how many pixels cover a line of ``n``; the reflection must reach over what they exceed it."""
+    count = max(1, round(n / BLOCK))
+    block = math.ceil(n / count)
+    return (count, block) if reach + count * block - n < n else (1, n)
 
 
-def _banded(kernel: Tensor, reach: int, n: int) -> Tensor:
-    """``(B, n, n)``: row i holds the kernel around pixel i, folded back at the borders."""
-    width = n + 2 * reach
-    # one element more per line moves the kernel by one from line to line
-    flat = kernel.new_zeros(len(kernel), n * (width + 1))
-    flat.view(len(kernel), n, width + 1)[:, :, : 2 * reach + 1] = kernel[:, None]
-    padded = flat[:, : n * width].view(len(kernel), n, width)
-    banded = padded[:, :, reach : reach + n].contiguous()
-    banded[:, :, 1 : reach + 1] += padded[:, :, :reach].flip(2)
-    banded[:, :, n - 1 - reach : n - 1] += padded[:, :, n + reach :].flip(2)
-    return banded
-
-
-def _convolved(images: Tensor, kernel: Tensor, reach: int) -> Tensor:
-    B, C, H, W = images.shape
-    taps = kernel.repeat_interleave(C, 0)[:, None]
-    padded = F.pad(images, (reach,) * 4, mode="reflect").view(1, B * C, H + 2 * reach, W + 2 * reach)
-    tall = F.conv2d(padded, taps[:, :, :, None], groups=B * C)
-    return F.conv2d(tall, taps[:, :, None, :], groups=B * C).view(B, C, H, W)
+def _toeplitz(kernel: Tensor, block: int) -> Tensor:
+    """``(B, block, block + 2·reach)``: line i holds the kernel, moved by i."""
+    B, taps = kernel.shape
+    width = block + taps - 1
+    # written into lines of one element more, the kernel moves by one from line to line
+    flat = kernel.new_zeros(B, block * (width + 1))
+    flat.view(B, block, width + 1)[:, :, :taps] = kernel[:, None]
+    return flat[:, : block * width].view(B, block, width)
