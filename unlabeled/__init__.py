@@ -13,6 +13,7 @@ _HOME = {
     "Recipe": "unlabeled.recipes",
     "UserError": "unlabeled.core.errors",
     "embed": "unlabeled.recipes",
+    "forget": "unlabeled.recipes",
     "load_backbone": "unlabeled.recipes",
     "load_recipe": "unlabeled.recipes",
     "open_data": "unlabeled.data",
@@ -26,6 +27,7 @@ __all__ = [
     "UserError",
     "__version__",
     "embed",
+    "forget",
     "load_backbone",
     "load_recipe",
     "open_data",
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from unlabeled.core.errors import UserError
     from unlabeled.data import open_data
     from unlabeled.probes import FeatureBank
-    from unlabeled.recipes import Recipe, embed, load_backbone, load_recipe, pretrain, probe
+    from unlabeled.recipes import Recipe, embed, forget, load_backbone, load_recipe, pretrain, probe
 
 
 def __getattr__(name: str) -> Any:

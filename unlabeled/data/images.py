@@ -169,6 +169,13 @@ class ImageSet:
             rows=rows if self._rows is None else self._rows[rows],
         )
 
+    def relabelled(self, labels: Labels) -> ImageSet:
+        """Return the same images with other labels (N,)."""
+        return ImageSet(
+            self.name, self.split, self._pixels, labels, self.classes, fingerprint=self._base, paths=self.paths,
+            bad_files=self._bad_files, note=self.note, rows=self._rows,
+        )  # fmt: skip
+
     def without_labels(self) -> ImageSet:
         """Return the same images with nothing that tells their labels (class names and paths go too)."""
         return ImageSet(

@@ -10,15 +10,17 @@ _HOME = {
     "Run": "run",
     "dry_run": "pretrain",
     "embed": "models",
+    "forget": "forget",
     "load_backbone": "models",
     "load_recipe": "resolve",
     "pretrain": "pretrain",
     "probe": "evaluate",
 }
-__all__ = ["Recipe", "Run", "dry_run", "embed", "load_backbone", "load_recipe", "pretrain", "probe"]
+__all__ = ["Recipe", "Run", "dry_run", "embed", "forget", "load_backbone", "load_recipe", "pretrain", "probe"]
 
 if TYPE_CHECKING:
     from unlabeled.recipes.evaluate import probe
+    from unlabeled.recipes.forget import forget
     from unlabeled.recipes.models import embed, load_backbone
     from unlabeled.recipes.pretrain import dry_run, pretrain
     from unlabeled.recipes.resolve import load_recipe

@@ -106,9 +106,10 @@ def fingerprint(model: nn.Module) -> str:
     """Hash every parameter and buffer (names, shapes, bits), independent of device and memory format."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(model.state_dict().items()):
-        array = value.detach().cpu().contiguous()
+        # A clone, because a dimension of size 1 may keep any stride in a tensor that calls itself contiguous.
+        array = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         digest.update(f"{name}:{tuple(array.shape)}:{array.dtype};".encode())
-        digest.update(array.view(torch.uint8).numpy().tobytes() if array.ndim else array.numpy().tobytes())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

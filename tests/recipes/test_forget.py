@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unlabeled.core.errors import UserError
+from unlabeled.core.progress import set_quiet
+from unlabeled.probes.forgetting.classifier import fingerprint
+from unlabeled.recipes.forget import forget, load_classifier
+from unlabeled.recipes.models import load_backbone
+from unlabeled.recipes.present import show_forgotten
+from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.resolve import load_recipe
+from unlabeled.recipes.run import Run
+
+SHORT = ("epochs=2", "vae_epochs=2", "vae_batch_size=64", "lr_ue=1e-3", "lr_ra=1e-3")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of three easy classes, and two runs on it: supervised, and a random backbone without a head."""
+    folder = tmp_path_factory.mktemp("forget")
+    set_quiet(True)
+    random = np.random.default_rng(0)
+
+    def blobs(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 3
+        pixels = random.normal(90, 25, (count, 8, 8))
+        for c in range(3):
+            pixels[labels == c, 3 * c : 3 * c + 2] += 70
+        return pixels.clip(0, 255).astype(np.uint8), labels
+
+    (x, y), (x_test, y_test) = blobs(180), blobs(60)
+    np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    common = [f"data=npz:{folder / 'data.npz'}", "batch_size=32", "optimizer.lr=0.05", "health.every=0"]
+    pretrain("supervised", folder / "classifier", overrides=(*common, "epochs=4"))
+    pretrain("supervised", folder / "noisy", overrides=(*common, "epochs=1", "data.corrupt=noisy:50%@0-1"))
+    pretrain("random", folder / "backbone", overrides=(*common[:2], "epochs=0"))
+    yield folder
+    set_quiet(False)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def test_a_class_is_forgotten_and_the_result_is_a_run(home: Path, tmp_path: Path) -> None:
+    before = {p: p.read_bytes() for p in (home / "classifier").rglob("*") if p.is_file()}
+    result = forget(home / "classifier", "class:0", settings=SHORT, compare=["lfssd"], out=tmp_path / "out")
+    assert {p: p.read_bytes() for p in before} == before
+    assert [r.method for r in result.rows] == ["original", "retrain", "head_only", "laf", "lfssd"]
+    new = load_classifier(tmp_path / "out")
+    assert fingerprint(new) != fingerprint(load_classifier(home / "classifier"))
+    assert Run(tmp_path / "out").finished()
+    assert load_backbone(tmp_path / "out")(torch.zeros(1, 1, 8, 8)).shape[0] == 1
+    record = json.loads((tmp_path / "out" / "record.json").read_text(), parse_constant=pytest.fail)
+    assert len(record["images"]) == 60
+    assert record["models"]["forgotten"] == result.rows[3].model
+    assert record["models"]["retrained"] == result.rows[1].model
+    assert result.rows[1].measures["train_f"] == 0  # the recipe was carried out without class 0
+    assert json.loads((tmp_path / "out" / "forgetting" / "rows.json").read_text(), parse_constant=pytest.fail)
+    pictures = sorted(p.name for p in (tmp_path / "out" / "forgetting" / "pictures").iterdir())
+    assert pictures == ["attack_scores.png", "class_accuracy.png", "embedding.png"]
+    assert "| retrain |" in (tmp_path / "out" / "table.md").read_text()
+    shown = show_forgotten(result)
+    assert "re-probe_f" in shown
+    assert "head_only: its embeddings are the original's" in shown
+    again = forget(home / "classifier", "class:0", settings=SHORT, compare=["lfssd"], out=tmp_path / "out")
+    assert [r.seconds for r in again.rows[1:]] == [r.seconds for r in result.rows[1:]]
+
+
+def test_a_backbone_without_head_is_judged_by_what_it_embeds(home: Path, tmp_path: Path) -> None:
+    result = forget(home / "backbone", "random:20%", settings=SHORT, retrain=False, seeds=2, out=tmp_path / "out")
+    assert [(r.method, r.seed) for r in result.rows] == [("original", 0), ("laf", 0), ("original", 1), ("laf", 1)]
+    assert not (tmp_path / "out" / "classifier").exists()
+    assert result.rows[1].measures["cka_forget_original"] < 1
+
+
+def test_wrong_labels_are_forgotten_only_where_they_were_learnt(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.corrupt=noisy:50%@0-1"):
+        forget(home / "classifier", "noisy:50%@0-1", out=tmp_path / "out")
+    result = forget(home / "noisy", "noisy:50%@0-1", settings=SHORT, retrain=False, out=tmp_path / "out")
+    assert "relabelled wrongly" in result.description
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "lav"}, "Did you mean 'laf'"),
+        ({"settings": ["epoch=3"]}, "epochs"),
+        ({"settings": ["epochs=many"]}, "method laf"),
+        ({"what": "class:7"}, "no class 7"),
+        ({"what": "class:0-2"}, "names all 180"),
+        ({"method": "retrain"}, "--no-retrain"),
+        ({"model": "/no/such/run"}, "no model '/no/such/run'"),
+        ({"data": "no-such-data"}, "no-such-data"),
+    ],
+)
+def test_mistakes_are_explained_in_a_line(home: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    arguments = {"model": home / "classifier", "what": "class:0", "out": tmp_path / "out", **changes}
+    with pytest.raises(UserError, match=message) as caught:
+        forget(arguments.pop("model"), arguments.pop("what"), **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_must_not_be_written_to(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="own folder"):
+        forget(home / "classifier", "class:0", out=home / "classifier")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="not made by forgetting"):
+        forget(home / "classifier", "class:0", out=tmp_path)
+
+
+def test_a_recipe_without_some_images_needs_the_right_split(home: Path) -> None:
+    recipe = load_recipe(home / "classifier", ["data.without=/no/such.npz"])
+    with pytest.raises(UserError, match="no forget split"):
+        pretrain(recipe, home / "x")
