@@ -17,12 +17,14 @@ import pytest
 import timm
 import torch
 import torch.distributed
+from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from unlabeled.core import dist
 from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.syncnorm import synchronise_batchnorm
 
 BATCH, STEPS = 8, 3
 WORLDS = (4, 2)
@@ -36,6 +38,7 @@ SIZES = {
     "mae": (8,),
     "random_teacher": (8,),
     "supervised": (8,),
+    "finetune": (8,),
 }
 SETTINGS = {
     "swav": {"prototypes": 6, "projection_dim": 8},
@@ -45,45 +48,26 @@ SETTINGS = {
 }
 
 
-class SyncNorm(nn.Module):
-    """BatchNorm over all ranks; torch's SyncBatchNorm knows no CPU."""
-
-    def __init__(self, norm):
-        super().__init__()
-        self.weight, self.bias = norm.weight, norm.bias
-
-    def forward(self, x):
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        if self.training:
-            dims = [d for d in range(x.ndim) if d != 1]
-            everyone = dist.gather(x)
-            mean, variance = everyone.mean(dims), everyone.var(dims, correction=0)
-            x = (x - mean.view(shape)) / (variance.view(shape) + 1e-5).sqrt()
-        x = x * self.weight.view(shape)
-        return x if self.bias is None else x + self.bias.view(shape)
-
-
-def synchronise(module):
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-            setattr(module, name, SyncNorm(child))
-        else:
-            synchronise(child)
-    return module
-
-
 def build(name):
     torch.manual_seed(0)
     if name == "mae":
         options = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 1}
         backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, in_chans=1, **options)
     else:
-        layers = [nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU()]
+        # timm's norm contains the activation; without momentum, running statistics are plain averages
+        layers = [
+            nn.Conv2d(1, 6, 3),
+            BatchNormAct2d(6),
+            nn.Conv2d(6, 8, 2),
+            nn.BatchNorm2d(8, momentum=None),
+            nn.ReLU(),
+        ]
         backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         backbone.num_features = 8
     method_class = METHODS[name.split()[0]]
     method = method_class(method_class.Config(**SETTINGS.get(name, {})), backbone, INFO)
-    return synchronise(method).double().train()
+    synchronise_batchnorm(method)
+    return method.double().train()
 
 
 def batch_of(name, number, share):
@@ -145,15 +129,15 @@ def results(tmp_path_factory):
 def test_ranks_give_the_gradients_of_one_process(name, world, results):
     found = torch.load(results / f"{name}-{world}.pt", weights_only=True)
     expected = run(name)
-    torch.testing.assert_close(found["losses"], expected["losses"], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found["losses"], expected["losses"], rtol=1e-6, atol=1e-9)
     for ours, reference in zip(found["gradients"], expected["gradients"], strict=True):
         assert ours.keys() == reference.keys()
         largest = max(float(g.norm()) for g in reference.values())
         for key, gradient in reference.items():
             difference = float((ours[key] - gradient).norm())
             assert difference <= 1e-5 * float(gradient.norm()) + 1e-12 * largest, key
-    for key, value in expected["state"].items():  # weights, queues, teachers
-        torch.testing.assert_close(found["state"][key], value, rtol=1e-7, atol=1e-9)
+    for key, value in expected["state"].items():  # weights, queues, teachers, running statistics
+        torch.testing.assert_close(found["state"][key], value, rtol=1e-6, atol=1e-8)
 
 
 def test_every_method_that_trains_is_here():
