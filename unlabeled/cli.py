@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from unlabeled.core.errors import Diverged, Interrupted, UserError
@@ -189,6 +188,75 @@ def finetune_command(
     typer.echo(show_finetuned(*done))
 
 
+@app.command("report")
+def report_command(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="run folders, shown side by side")],
+    out: Annotated[Path | None, typer.Option(help="the page; default: report.html in the first run's folder")] = None,
+    title: Annotated[str | None, typer.Option(help="of the page")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write one page about one or several runs: probes, curves, pictures. Works without a network, prints well."""
+    from unlabeled.recipes.report import report
+
+    typer.echo(report(runs, out, title=title, data_dir=data_dir))
+
+
+@app.command("export")
+def export_command(
+    model: Annotated[str, typer.Argument(help="a run folder, or a backbone folder")],
+    to: Annotated[str, typer.Option(help="timm, safetensors, torchscript, onnx, hub")] = "timm",
+    out: Annotated[Path | None, typer.Option(help="the file or folder; default: export/ in the run's folder")] = None,
+    layer: Annotated[str | None, typer.Option(help="an inner stage of the backbone (torchscript, onnx)")] = None,
+    pool: Annotated[str | None, typer.Option(help="avg, max, flat, cls, mean (torchscript, onnx)")] = None,
+    licence: Annotated[str, typer.Option(help="of the weights, for the model card, e.g. apache-2.0")] = "unknown",
+    repo: Annotated[str | None, typer.Option(help="OWNER/NAME on the Hugging Face Hub")] = None,
+    push: Annotated[bool, typer.Option("--push", help="upload to --repo; nothing touches the network before")] = False,
+    private: Annotated[bool, typer.Option(help="whether a new repository is private")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Write a trained backbone for other tools; what computes is checked against torch."""
+    from unlabeled.recipes.export import export
+
+    path = export(model, to, out, layer=layer, pool=pool, repo=repo, push=push, private=private, licence=licence)
+    typer.echo(path)
+
+
+@app.command("runs")
+def runs_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs lie")] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option(help="started, run, method, data, epoch, megabytes, linear, knn, loss, …")
+    ] = "started",
+    compare: Annotated[bool, typer.Option("--compare", help="in what they differ, a column a run")] = False,
+    clean: Annotated[str | None, typer.Option(help="unfinished (whole runs) or checkpoints (of finished runs)")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="really remove; without it --clean only says what would go")
+    ] = False,
+) -> None:
+    """List, sort, compare and clean runs."""
+    from unlabeled.recipes import runs
+
+    found = runs.runs(folder, sort)
+    if clean is not None:
+        typer.echo(runs.show_cleaned(runs.clean(found, clean, really=yes), really=yes))
+    else:
+        typer.echo(runs.compare(found) if compare else runs.show_runs(found))
+
+
+@app.command("doctor")
+def doctor_command(
+    data_dir: Annotated[str | None, typer.Option(help="a folder of data sets to look into")] = None,
+) -> None:
+    """Check the installation, the accelerator, disk and data, and say how to mend what is wrong."""
+    from unlabeled.recipes.doctor import doctor
+
+    lines, healthy = doctor(data_dir)
+    typer.echo("\n".join(lines))
+    if not healthy:
+        raise typer.Exit(1)
+
+
 @app.command("demo")
 def demo_command(
     out: Annotated[Path, typer.Option(help="where everything is written")] = Path("runs/demo"),
@@ -203,18 +271,12 @@ def demo_command(
 def main() -> None:
     """Run the command line: exit 0 when done, 1 when it did not finish, 2 when the user can mend it."""
     try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        app()
     except UserError as error:
         _fail(error, 2)
     except (Interrupted, Diverged) as error:
         _fail(error, 1)
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         _fail("stopped", 1)
     except BrokenPipeError:
         sys.exit(0)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ from unlabeled.recipes.card import model_card
 from unlabeled.recipes.models import backbone_folder
 from unlabeled.recipes.run import Run
 
-Format = Literal["timm", "safetensors", "torchscript", "onnx", "hub"]
 NAMES: dict[str, str] = {
     "timm": "timm",
     "safetensors": "backbone.safetensors",
@@ -57,7 +56,7 @@ class Deployed(nn.Module):
 
 def export(
     source: str | Path,
-    to: Format,
+    to: str,
     out: str | Path | None = None,
     *,
     layer: str | None = None,

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import explained
@@ -23,7 +22,6 @@ DEPTH = 4
 """How many folders deep runs are looked for."""
 READINGS = ("loss", "rankme", "knn_train_split")
 TEXT = ("run", "state", "method", "backbone", "data", "started")
-Clean = Literal["unfinished", "checkpoints"]
 
 
 @dataclass(frozen=True)
@@ -144,21 +142,20 @@ def show_runs(rows: Sequence[RunRow]) -> str:
         return "no runs here; start one: unlabeled pretrain simclr"
     figures = list(dict.fromkeys(name for row in rows for name in row.figures))
     figures.sort(key=lambda name: (name in READINGS, name not in TITLES))
-    columns = ["run", "state", "method", "data", "epochs", "started", "MB", *(TITLES.get(n, n) for n in figures)]
-    lines = []
+    titles = {**TITLES, "knn_train_split": "kNN train"}
+    lines = [["run", "state", "method", "data", "epochs", "started", "MB", *(titles.get(n, n) for n in figures)]]
     for row in rows:
         epochs = f"{row.epoch:g}/{row.epochs}" if row.state != "unreadable" else "–"
-        cells = [
-            row.run,
-            row.state,
-            row.method,
-            row.data,
-            epochs,
-            row.started[:16].replace("T", " "),
-            f"{row.megabytes:.1f}",
-        ]
-        lines.append([*cells, *(_figure(name, row.figures.get(name)) for name in figures)])
-    return table(columns, lines)
+        about = [row.run, row.state, row.method, row.data, epochs, row.started[:10], f"{row.megabytes:.0f}"]
+        lines.append([*about, *(_figure(name, row.figures.get(name)) for name in figures)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # wider than the terminal is better than cut off
+    return "\n".join(
+        "  ".join(
+            c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
 
 
 def _figure(name: str, value: float | None) -> str:
@@ -181,7 +178,7 @@ def compare(rows: Sequence[RunRow]) -> str:
     return table(["", *(row.run for row in rows)], lines)
 
 
-def clean(rows: Sequence[RunRow], what: Clean, *, really: bool = False) -> list[Path]:
+def clean(rows: Sequence[RunRow], what: str, *, really: bool = False) -> list[Path]:
     """Remove unfinished runs, or the checkpoints of finished ones. A running one is never touched.
 
     Args:
@@ -210,3 +207,11 @@ def clean(rows: Sequence[RunRow], what: Clean, *, really: bool = False) -> list[
                 shutil.rmtree(target)
             say(f"removed {target}")
     return gone
+
+
+def show_cleaned(gone: Sequence[Path], *, really: bool) -> str:
+    """What :func:`clean` did or would do."""
+    if not gone:
+        return "nothing to remove"
+    head = "removed:" if really else "would be removed (say --yes to do it):"
+    return "\n".join([head, *(f"  {path}" for path in gone)])

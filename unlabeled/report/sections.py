@@ -157,7 +157,7 @@ def confusion(matrix: Confusion) -> Markup:
         rows = [
             tag("tr", tag("td", names[i]), tag("td", names[j]), figure(shares[i, j], percent(float(shares[i, j]))))
             for i, j in order
-            if counts[i, j]
+            if counts[i, j] and i != j
         ]
         table = sortable(["image of", "answered", "share of the class %"], rows, "confusions")
         return tag("figure", tag("figcaption", f"{matrix.title}: the commonest mistakes"), table)
