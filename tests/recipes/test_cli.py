@@ -146,7 +146,7 @@ def test_lists(cli: Cli) -> None:
         (["pretrain", "simclr", "data=folder:empty"], "empty"),
         (["pretrain", "simclr", "batch_size=9000"], "batch_size=4096 or less"),
         (["pretrain", "mae", "backbone.args.patch_size=64"], "cannot"),
-        (["pretrain", "mae", "backbone={name: resnet10_small}"], "ViT"),
+        (["pretrain", "mae", "backbone={name: resnet10_small}"], "vision transformer"),
         (["pretrain", "old", "--resume"], "schema_version 0"),
         (["pretrain", "cut", "--resume"], "no whole checkpoint"),
         (["pretrain", "simclr", "--out", "file"], "is a file"),

@@ -94,7 +94,7 @@ def through_timm(name: str, split: str, data_dir: Path | None) -> Listing:
     Raises:
         UserError: timm cannot open it, or it is a stream, whose images have no numbers.
     """
-    from timm.data import create_dataset
+    from timm.data.dataset_factory import create_dataset
 
     try:
         dataset: Any = create_dataset(

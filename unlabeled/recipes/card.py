@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unlabeled import __version__, backbones
+from unlabeled import backbones
 from unlabeled.core.errors import UserError
+from unlabeled.core.version import VERSION
 from unlabeled.recipes.report import probe_reports
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import Run
@@ -73,9 +74,9 @@ def _sentence(config: Mapping[str, Any], method: str | None) -> str:
         f"{config.get('num_features', '?')} numbers)"
     )
     if method is None:
-        return f"{text}, exported by unlabeled {__version__}."
+        return f"{text}, exported by unlabeled {VERSION}."
     labels = "with labels" if method == "supervised" else "without labels"
-    return f"{text} pretrained {labels} by `{method}` with unlabeled {__version__}."
+    return f"{text} pretrained {labels} by `{method}` with unlabeled {VERSION}."
 
 
 def _use(config: Mapping[str, Any], place: str) -> str:

@@ -16,6 +16,7 @@ from unlabeled.recipes.evaluate import keep_report, probe_model
 from unlabeled.recipes.models import Pixels, load_backbone
 from unlabeled.recipes.present import show_probes
 from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.report import report
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run
 
@@ -62,9 +63,11 @@ def demo(out: Path, epochs: int = 30) -> str:
     atomic_write_json(out / "demo.json", reports)
     keep_report(run, {**reports[-1], "compared_with": reports[:-1]})
     say("3/3  writing the page …")
+    page = report([out])
     lines = [
         show_probes(reports),
         "",
+        f"the page to look at: {page}",
         f"everything is in {out}/ ({time.monotonic() - start:.0f} s)",
         "next:",
         "  unlabeled pretrain simclr data=folder:PATH/TO/YOUR/IMAGES data.size=64",

@@ -17,8 +17,8 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from unlabeled import __version__
 from unlabeled.core.files import cache_dir
+from unlabeled.core.version import VERSION
 
 NEEDED = (
     "torch", "torchvision", "timm", "lightly", "kornia", "lightning", "faiss-cpu", "torchmetrics", "pydantic", "numpy",
@@ -69,7 +69,7 @@ def version_of(package: str) -> str | None:
 
 def versions() -> str:
     """What ``unlabeled --version`` prints: this package, Python, and the libraries results depend on."""
-    lines = [f"unlabeled {__version__}", f"Python {platform.python_version()} ({platform.platform()})"]
+    lines = [f"unlabeled {VERSION}", f"Python {platform.python_version()} ({platform.platform()})"]
     lines += [f"{package} {version_of(package) or 'not installed'}" for package in SHOWN]
     return "\n".join(lines)
 

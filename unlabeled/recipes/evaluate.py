@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from unlabeled.backbones import Backbone, calibrate_batchnorm
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
-from unlabeled.probes.suite import run_probes
+from unlabeled.probes.suite import PROBES, run_probes
 from unlabeled.recipes.models import Pixels, open_model
 from unlabeled.recipes.run import Run
 from unlabeled.ssl.loop import best_precision
@@ -55,6 +55,9 @@ def probe(
     Raises:
         UserError: there is no such model or data, it has no labels, or a probe is unknown.
     """
+    for wanted in probes:
+        if wanted not in PROBES:
+            raise UserError(f"there is no probe '{wanted}'.{nearest(wanted, PROBES)}")
     train, test = _open(str(model), data, data_dir)
     loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)
     name = "BatchNorm-calibrated " + str(model) if calibrate else str(model)

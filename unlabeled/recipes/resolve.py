@@ -43,7 +43,8 @@ def check_recipe(content: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         method = content["method"]
         name = method.get("name") if isinstance(method, dict) else method
-        raise explain(error, Recipe, where, METHODS[name].Config if name in METHODS else None) from error
+        known = METHODS.get(name) if isinstance(name, str) else None
+        raise explain(error, Recipe, where, known.Config if known else None) from error
     except RecursionError as error:
         raise UserError(f"{where}: the recipe is nested too deeply.") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from unlabeled import __version__
+from unlabeled.core.version import VERSION
 from unlabeled.report import sections
 from unlabeled.report.charts import Bar, bar_chart
 from unlabeled.report.content import RunContent
@@ -57,7 +57,7 @@ def page(runs: Sequence[RunContent], title: str | None = None) -> str:
         tag("nav", tag("b", "unlabeled"), links, toggle),
         tag("header", tag("h1", title), tag("p", _subtitle(runs), class_="hint"), _summary(runs)),
         tag("main", [sections.section(key, name, content) for key, (name, content) in shown.items()]),
-        tag("footer", f"unlabeled {__version__} · {time.strftime('%Y-%m-%d %H:%M %Z')}"),
+        tag("footer", f"unlabeled {VERSION} · {time.strftime('%Y-%m-%d %H:%M %Z')}"),
         tag("div", id="tip", role="status", hidden=True),
     ]
     script = _asset("page.js")
