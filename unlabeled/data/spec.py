@@ -33,7 +33,11 @@ class ViewSpec(Config):
     hue: float = Field(0.0, ge=0, le=0.5)
     gray: Probability = Field(0.0, description="probability of dropping colour")
     blur: Probability = Field(0.0, description="probability of a Gaussian blur")
-    blur_sigma: Pair = Field((0.1, 2.0), description="range of the blur's sigma in pixels of a 224-pixel view, scaled")
+    blur_sigma: Pair = Field(
+        (0.1, 2.0),
+        description="range of the blur's sigma, in pixels of a 224-pixel view; scaled to the view's size, so that "
+        "smaller views lose the same share of detail (one of 32 pixels almost none)",
+    )
     solarize: Probability = Field(0.0, description="probability of inverting the pixels above one half")
 
     @model_validator(mode="after")
