@@ -1,0 +1,181 @@
+"""Files in the layouts of other projects, made here from models with other weights, must give those models' outputs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unlabeled.backbones.interop import load_weights
+from unlabeled.core.errors import UserError
+
+Weights = dict[str, Tensor]
+VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0}
+
+
+def resnet(seed: int) -> Any:
+    torch.manual_seed(seed)
+    model = timm.create_model("resnet18", num_classes=0)
+    for name, value in model.state_dict().items():
+        if "running" in name:
+            value.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def vit(seed: int, **options: Any) -> Any:
+    torch.manual_seed(seed)
+    return timm.create_model("vit_tiny_patch16_224", **{**VIT, **options}).eval()
+
+
+def under(prefix: str, weights: Weights) -> Weights:
+    return {prefix + name: value for name, value in weights.items()}
+
+
+def head(*names: str) -> Weights:
+    return {name: torch.randn(7, 5) for name in names}
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        return torch.equal(first(images), second(images))
+
+
+def sequential(weights: Weights, first_stage: int, shortcut: bool) -> Weights:
+    """As ``nn.Sequential(*resnet.children())`` names them."""
+    places = {"conv1": 0, "bn1": 1, **{f"layer{i + 1}": first_stage + i for i in range(4)}}
+    renamed = {f"{places[name.split('.')[0]]}.{name.split('.', 1)[1]}": value for name, value in weights.items()}
+    return {name.replace("downsample", "shortcut") if shortcut else name: value for name, value in renamed.items()}
+
+
+RESNETS: dict[str, Callable[[Weights], Any]] = {
+    "plain": lambda w: w,
+    "swav": lambda w: {"state_dict": {**under("module.", w), **head("module.prototypes.weight")}},
+    "swav file": lambda w: {**under("module.", w), **head("module.projection_head.0.weight")},
+    "dino": lambda w: {
+        "student": under("module.backbone.", {k: v * 0 for k, v in w.items()}),
+        "teacher": {**under("backbone.", w), **head("head.mlp.0.weight")},
+        "epoch": 3,
+    },
+    "moco": lambda w: {
+        "state_dict": {
+            **under("module.encoder_k.", {k: v * 0 for k, v in w.items()}),
+            **under("module.encoder_q.", w),
+            **head("module.queue"),
+        }
+    },
+    "lightly lightning": lambda w: {
+        "state_dict": {**under("backbone.", sequential(w, 4, False)), **head("projection_head.layers.0.weight")},
+        "pytorch-lightning_version": "2.6",
+    },
+    "lightly generator": lambda w: {"state_dict": under("backbone.", sequential(w, 2, True))},
+}
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnets(name: str, tmp_path: Path) -> None:
+    source, model = resnet(1), resnet(2)
+    torch.save(RESNETS[name](source.state_dict()), tmp_path / "weights.pth")
+    report = load_weights(model, tmp_path / "weights.pth")
+    assert same(model, source)
+    assert not report.missing
+    assert not report.mismatched
+    assert len(report.matched) == sum(value.ndim > 0 for value in model.state_dict().values())
+
+
+def test_a_real_torchvision_resnet_with_its_classifier(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    source, model = torchvision.models.resnet18().eval(), resnet(2)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    report = load_weights(model, tmp_path / "weights.pth")
+    assert report.unused == ("fc.weight", "fc.bias")
+    source.fc = nn.Identity()
+    assert same(model, source)
+
+
+def test_a_real_torchvision_transformer(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    source = torchvision.models.VisionTransformer(32, 8, 2, 3, 48, 192).eval()
+    nn.init.normal_(source.class_token)
+    model = vit(2)
+    torch.save({"model": source.state_dict()}, tmp_path / "weights.pth")
+    report = load_weights(model, tmp_path / "weights.pth")
+    assert "torchvision ViT" in report.layout
+    assert set(report.unused) == {"heads.head.weight", "heads.head.bias"}
+    source.heads = nn.Identity()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), source(images), atol=1e-5, rtol=1e-4)
+
+
+def test_a_real_lightly_masked_transformer(tmp_path: Path) -> None:
+    from lightly.models.modules import MaskedVisionTransformerTIMM
+
+    source, model = vit(1), vit(2)
+    wrapped = MaskedVisionTransformerTIMM(vit=source)
+    torch.save({"state_dict": under("backbone.", wrapped.state_dict())}, tmp_path / "weights.ckpt")
+    assert "backbone.vit" in load_weights(model, tmp_path / "weights.ckpt").layout
+    assert same(model, source)
+
+
+def test_mae_with_its_decoder_and_for_average_pooling(tmp_path: Path) -> None:
+    source = vit(1)
+    content = {
+        "model": {**source.state_dict(), **head("mask_token", "decoder_embed.weight", "decoder_blocks.0.norm1.weight")}
+    }
+    torch.save(content, tmp_path / "mae.pth")
+    model = vit(2)
+    report = load_weights(model, tmp_path / "mae.pth")
+    assert same(model, source)
+    assert len(report.unused) == 3
+    pooled = vit(2, global_pool="avg")
+    assert "fc_norm.weight" in load_weights(pooled, tmp_path / "mae.pth").matched
+    assert torch.equal(pooled.fc_norm.weight, source.norm.weight)
+
+
+def test_positions_are_resampled_for_another_image_size(tmp_path: Path) -> None:
+    source, model = vit(1), vit(2, img_size=48)
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    report = load_weights(model, tmp_path / "weights.safetensors")
+    assert report.resized == ("pos_embed",)
+    assert torch.equal(model.pos_embed[:, 0], source.pos_embed[:, 0])
+    assert model(torch.zeros(1, 3, 48, 48)).shape == (1, 48)
+
+
+def test_what_does_not_fit_is_named_and_kept(tmp_path: Path) -> None:
+    source, model = resnet(1), timm.create_model("resnet18", num_classes=0, in_chans=1)
+    stem = model.conv1.weight.clone()
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    report = load_weights(model, tmp_path / "weights.pth")
+    assert report.mismatched == ("conv1.weight",)
+    assert "1 mismatched: conv1.weight" in str(report)
+    assert torch.equal(model.conv1.weight, stem)
+
+
+def test_zero_matches_are_refused(tmp_path: Path) -> None:
+    torch.save(vit(1).state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="nothing in it fits"):
+        load_weights(resnet(1), tmp_path / "weights.pth")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(UserError, match="nothing in it fits"):
+        load_weights(resnet(1), tmp_path / "empty.pth")
+
+
+def test_files_that_would_run_code_or_are_broken_are_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "args": argparse.Namespace(lr=1)}, tmp_path / "code.pth")
+    with pytest.raises(UserError, match="would run code"):
+        load_weights(resnet(1), tmp_path / "code.pth")
+    for name in ("half.pth", "half.safetensors"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 half a file")
+        with pytest.raises(UserError, match=r"half"):
+            load_weights(resnet(1), tmp_path / name)
+    with pytest.raises(UserError, match="is no file"):
+        load_weights(resnet(1), tmp_path / "absent.pth")
