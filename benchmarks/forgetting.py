@@ -69,6 +69,7 @@ def forgetters(task: str, everything: bool) -> dict[str, Forgetter]:
     rows: dict[str, Forgetter] = {
         "laf": m.LAF(LAFConfig(**laf)),
         "laf, stop=unseen": m.LAF(LAFConfig(**laf, stop="unseen", stop_every=5)),
+        "laf, stop=unseen 95 %": m.LAF(LAFConfig(**laf, stop="unseen", stop_every=5, stop_quantile=0.95)),
         "laf_r": m.LAFR(LAFRConfig(**laf)),
         "lfssd": m.LFSSD(SSDConfig(alpha=2.0)),
         "bad_teacher": m.BadTeacher(),
@@ -220,7 +221,10 @@ def main() -> None:
     parser.add_argument("--task", choices=list(TASKS), action="append", help="default: all")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=4e-4)
-    parser.add_argument("--core", action="store_true", help="run: only the methods that read no labels, and LAF+R")
+    parser.add_argument("--baselines", type=int, default=3, help="run: seeds of the baselines that need labels")
+    parser.add_argument(
+        "--baseline-task", choices=list(TASKS), action="append", help="run: tasks of those; default: all"
+    )
     parser.add_argument("--trained", action="store_true", help="run: leave out seeds whose models are not trained yet")
     parser.add_argument("--work", type=Path, default=Path("/tmp/unlabeled-forgetting"))
     args = parser.parse_args()
@@ -237,7 +241,8 @@ def main() -> None:
                 for trained in (models.original(task, seed), models.retrained(task, seed)):
                     print(f"{task}, seed {seed}: {trained.seconds.wall:.1f} s", flush=True)
             elif not args.trained or models.known(seed, task):
-                found.setdefault(task, []).extend(run(models, task, seed, args.work, not args.core))
+                wanted = seed < args.baselines and task in (args.baseline_task or list(TASKS))
+                found.setdefault(task, []).extend(run(models, task, seed, args.work, wanted))
     if args.command == "run":
         save("forgetting", {task: [asdict(row) for row in rows] for task, rows in found.items()})
         section("forgetting", report(found, args))

@@ -194,9 +194,16 @@ class Evaluator:
         return labels if self.task.split.noisy_labels is None else self.original.logits[part].argmax(1).numpy()
 
     def _reprobe(self, view: View) -> dict[str, float]:
-        embeddings = torch.cat([view.embeddings["retain"], view.embeddings["forget"]])
-        labels = torch.cat([self.labels["retain"], self.labels["forget"]])
-        tests = {n: (view.embeddings["test"][rows], self.labels["test"][rows]) for n, rows in self.parts.items()}
+        # As many forget images per retain image as there are in the data, however many were drawn to be measured.
+        # Wrong labels teach a probe nothing about the embeddings: then it sees the retain images alone.
+        split = self.task.split
+        whole = 0.0 if split.noisy_labels is not None else len(split.forget_rows) / len(split.retain_rows)
+        count = min(len(self.sets["forget"]), round(whole * len(self.sets["retain"])))
+        some = rng.torch_generator("reprobe", self.seed)
+        rows = torch.randperm(len(self.sets["forget"]), generator=some)[:count]
+        embeddings = torch.cat([view.embeddings["retain"], view.embeddings["forget"][rows]])
+        labels = torch.cat([self.labels["retain"], self.labels["forget"][rows]])
+        tests = {n: (view.embeddings["test"][part], self.labels["test"][part]) for n, part in self.parts.items()}
         return {f"reprobe_{k}": v for k, v in reprobe(embeddings, labels, tests, seed=self.seed).items()}
 
 

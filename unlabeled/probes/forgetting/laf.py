@@ -54,6 +54,9 @@ class LAFConfig(ForgetterConfig):
         default="never",
         description="'unseen': stop once forget images are rebuilt as badly as images the model never met",
     )
+    stop_quantile: float = Field(
+        default=0.5, gt=0, lt=1, description="how badly: the median forget error against this quantile of unseen ones"
+    )
     stop_every: int = Field(default=10, ge=1, description="steps between looks at the stopping rule")
 
 
@@ -106,7 +109,7 @@ class LAF(Forgetter):
         retain0, forget0 = embed_all(model, retain, device), embed_all(model, data.forget, device)
         whole = self._vae(torch.cat([retain0, forget0]), "laf-vae", seed, checkpoint)
         part = self._vae(forget0, "laf-vae-forget", seed, checkpoint)
-        rule = None if c.stop == "never" else UnseenError(model, whole, data, device, seed)
+        rule = None if c.stop == "never" else UnseenError(model, whole, data, device, seed, c.stop_quantile)
         self._alternate(model, whole, part, retain, data.forget, retain0, forget0, seed, device, checkpoint, rule)
         return model
 
