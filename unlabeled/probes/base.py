@@ -32,6 +32,9 @@ class Probe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
 
     Subclasses set ``classes_`` in ``fit`` and say in :meth:`_scores` how much each class suits a block of rows.
     Numpy in, numpy out; torch in, torch out on the same device (labels that are text always come as numpy).
+
+    Every probe passes all of scikit-learn's ``check_estimator``, without exceptions. ``LinearProbe`` and
+    ``LogisticProbe`` refuse labels of a single class; the others answer with that class.
     """
 
     classes_: Labels
@@ -68,7 +71,7 @@ class Probe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         place = device_of(features, self.device)
         # A block is bounded by its scores as well as by its features.
         rows = block_rows(max(features.shape[1], len(self.classes_)))
-        with torch.inference_mode():
+        with torch.no_grad():
             return torch.cat([self._scores(block).float() for _, block in blocks(features, place, rows=rows)])
 
     def decision_function(self, X: Any) -> Any:
