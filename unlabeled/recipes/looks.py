@@ -69,6 +69,8 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     features, memory = (normalize(np.asarray(bank_of(backbone, s).features, np.float32)) for s in (held, known))
     found = Looks(atlas=_atlas(held), retrieval=retrieval(held, features, known, memory))
     found.projections = project(features)
+    if not found.projections and len(features) >= LEAST_POINTS:
+        found.notes.append("All embeddings are the same: the representation has collapsed.")
     found.views = [views(train, recipe)]
     method = _method(run, recipe, train, found.notes)
     if method is not None:
@@ -102,17 +104,14 @@ def _atlas(held: ImageSet) -> Atlas:
 
 
 def project(features: np.ndarray[Any, np.dtype[np.float32]]) -> list[Projection]:
-    """PCA and t-SNE (van der Maaten & Hinton 2008) of l2-normalised features (N, D); none for very few images."""
-    if len(features) < LEAST_POINTS:
+    """PCA and t-SNE (van der Maaten & Hinton 2008) of l2-normalised features (N, D); none for very few or equal ones."""
+    if len(features) < LEAST_POINTS or not np.ptp(features, axis=0).any():
         return []
     size = min(50, *features.shape)
     main = PCA(size, random_state=0).fit_transform(features)
     found = [Projection("principal components 1 and 2", main[:, :2])] if size > 1 else []
-    scale = main / (main[:, 0].std() or 1.0)
-    if np.isfinite(scale).all() and np.ptp(scale) > 0:
-        tsne = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="random" if size < 2 else "pca", random_state=0)
-        found.append(Projection("t-SNE", tsne.fit_transform(scale)))
-    return found
+    tsne = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="random" if size < 2 else "pca", random_state=0)
+    return [*found, Projection("t-SNE", tsne.fit_transform(main / main[:, 0].std()))]
 
 
 def retrieval(held: ImageSet, features: Any, known: ImageSet, memory: Any) -> Gallery:
