@@ -11,13 +11,14 @@ import torch
 
 from unlabeled.backbones import Backbone, calibrate_batchnorm
 from unlabeled.core.errors import UserError, nearest
-from unlabeled.core.files import atomic_write_json
+from unlabeled.core.files import atomic_write, atomic_write_json
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
 from unlabeled.probes.suite import PROBES, run_probes
 from unlabeled.recipes.models import Pixels, open_model
 from unlabeled.recipes.run import Run
+from unlabeled.report import probe_chart
 from unlabeled.ssl.loop import best_precision
 
 DEFAULT_PROBES = ("linear", "knn", "nmc")
@@ -139,12 +140,19 @@ def probe_all(
             keep_report(Run(model), report, settings.get("layer"))
     if json_file is not None:
         atomic_write_json(json_file, reports)
+        _draw(json_file, reports)
     return reports
 
 
 def keep_report(run: Run, report: dict[str, Any], layer: str | None = None) -> Path:
-    """Write a report into the run's ``probes/`` folder."""
+    """Write a report, and a picture of it, into the run's ``probes/`` folder."""
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in str(report["data"])).strip("-.")
     path = run.folder / "probes" / f"{safe}{'-' + layer if layer else ''}.json"
     atomic_write_json(path, report)
+    _draw(path, [report])
     return path
+
+
+def _draw(json_file: Path, reports: Sequence[dict[str, Any]]) -> None:
+    picture = probe_chart(reports)
+    atomic_write(json_file.with_suffix(".png"), lambda handle: handle.write(picture))

@@ -104,7 +104,7 @@ def _atlas(held: ImageSet) -> Atlas:
 
 
 def project(features: np.ndarray[Any, np.dtype[np.float32]]) -> list[Projection]:
-    """PCA and t-SNE (van der Maaten & Hinton 2008) of l2-normalised features (N, D); none for very few or equal ones."""
+    """PCA and t-SNE (van der Maaten & Hinton 2008) of features (N, D) of length 1; none of very few or equal ones."""
     if len(features) < LEAST_POINTS or not np.ptp(features, axis=0).any():
         return []
     size = min(50, *features.shape)

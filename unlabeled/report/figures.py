@@ -60,7 +60,8 @@ def probe_chart(reports: Sequence[Mapping[str, Any]], kind: Literal["png", "svg"
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e4e7eb", linewidth=0.8)
         axes.set_axisbelow(True)
-        figure.legend(loc="outside lower center", ncols=min(4, max(len(models), 1)), frameon=False, fontsize=8)
+        if models:
+            figure.legend(loc="outside lower center", ncols=min(4, max(len(models), 1)), frameon=False, fontsize=8)
         out = io.BytesIO()
         figure.savefig(out, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
     return out.getvalue()
