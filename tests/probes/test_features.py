@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from unlabeled.backbones import Backbone, create
 from unlabeled.core.errors import UserError
 from unlabeled.probes import store
 from unlabeled.probes.features import FeatureBank, extract, fingerprint
@@ -85,6 +86,21 @@ def test_is_computed_once_for_each_model_data_and_transform(tmp_path):
     assert len(keys) == 7
 
 
+@pytest.mark.parametrize(("layer", "pool"), [("layer1", "avg"), ("-1", "flat"), (None, "max")])
+def test_inner_layers_and_pools(tmp_path, layer, pool):
+    model = create("resnet10_small", in_chans=3, image_size=8, mean=MEAN, std=STD, seed=0).train()
+    images = Pictures(40)
+    bank = run(model, images, tmp_path, layer=layer, pool=pool)
+    assert model.training
+    inner = Backbone(model, layer, pool).eval()
+    x = (images.pixels.float() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    with torch.no_grad():
+        assert np.allclose(bank.features, inner(x), atol=1e-4)
+    wrapped = run(inner, images, tmp_path)
+    assert np.array_equal(wrapped.features, bank.features)
+    assert wrapped.fingerprint != run(Backbone(model), images, tmp_path).fingerprint
+
+
 def test_resizes_with_antialiasing():
     bank = run(nn.Flatten(), Pictures(40), size=4)
     x = nn.functional.interpolate(Pictures(40).pixels.float(), (4, 4), mode="bilinear", antialias=True) / 255
@@ -130,6 +146,7 @@ def start(tmp_path, pause):
     return subprocess.Popen([sys.executable, str(script), str(tmp_path / "bank")], stdout=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_killed_process_leaves_no_half_batch_believed(tmp_path):
     process = start(tmp_path, 0.4)
     process.stdout.readline()
@@ -144,6 +161,7 @@ def test_killed_process_leaves_no_half_batch_believed(tmp_path):
     assert np.array_equal(bank.features, run(network(), Pictures()).features)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     process = start(tmp_path, 0.02)
     process.stdout.readline()
@@ -178,6 +196,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [True, False])
 def test_ranks_share_the_work(tmp_path, cached):
     script, out = tmp_path / "ranks.py", tmp_path / "out.npy"

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlabeled.backbones import Backbone
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.probes.store import Store
@@ -164,6 +163,8 @@ def extract(
     moved = first.device != place
     try:
         if forward is None and (layer is not None or pool is not None):
+            from unlabeled.backbones import Backbone  # timm takes seconds to import; plain arrays need none of it
+
             run = Backbone(model, layer, pool)
         if moved:
             model.to(place)
