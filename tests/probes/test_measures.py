@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from unlabeled.probes import measures as m
 from unlabeled.probes.arrays import InputError
+from unlabeled.probes.features import FeatureBank
 
 
 def gaussian(n=400, dim=12, seed=0):
@@ -102,6 +103,17 @@ def test_neural_collapse_of_a_simplex_and_of_noise():
     centred = means - means.mean(0)
     nc1 = np.trace(within.T @ within / 200 @ np.linalg.pinv(centred.T @ centred / 4)) / 4
     assert noisy["nc1"] == pytest.approx(nc1)
+
+
+def test_all_measures_of_a_bank():
+    X, y = gaussian(300).numpy(), np.arange(300) % 3
+    found = m.measure(FeatureBank.from_arrays(X, y))
+    assert found["rankme"] == m.rankme(X)
+    assert found["nc1"] == m.neural_collapse(X, y)["nc1"]
+    assert set(m.measure(FeatureBank.from_arrays(X, np.arange(300)))) == set(m.measure(FeatureBank.from_arrays(X)))
+    some = m.measure(FeatureBank.from_arrays(X, y), max_rows=100)
+    assert some["rankme"] != found["rankme"]
+    assert some == m.measure(FeatureBank.from_arrays(X, y), max_rows=100)
 
 
 @pytest.mark.parametrize("measure", [m.rankme, m.effective_rank, m.embedding_std, m.uniformity])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
     from unlabeled.probes.linear import LinearProbe
     from unlabeled.probes.logistic import LogisticProbe
+    from unlabeled.probes.measures import measure
     from unlabeled.probes.nmc import NearestMeanProbe
     from unlabeled.probes.ridge import RidgeProbe
     from unlabeled.probes.statistics import Statistics
@@ -35,6 +36,7 @@ _WHERE = {
     "extract": "features",
     "knn_reading": "knn",
     "load": "storage",
+    "measure": "measures",
     "run_episodes": "fewshot",
     "run_few_labels": "fewshot",
     "run_incremental": "incremental",
@@ -57,6 +59,7 @@ __all__ = [
     "extract",
     "knn_reading",
     "load",
+    "measure",
     "run_episodes",
     "run_few_labels",
     "run_incremental",

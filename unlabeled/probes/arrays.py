@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,7 +70,9 @@ def as_labels(y: Any, n: int) -> Labels:
             raise InputError("labels (y) contain NaN or infinity; drop those rows.")
         if labels.dtype.kind == "O":
             sorted(labels)  # a TypeError here says what a later search among classes would stumble over
-        check_classification_targets(labels)
+        with warnings.catch_warnings():  # one row a class is no regression but a one-shot probe
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            check_classification_targets(labels)
     except TypeError as error:
         raise InputError(f"labels must be of one type, e.g. all text or all integers ({error}).") from error
     except ValueError as error:

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import InputError, as_features, as_labels, block_rows, blocks, device_of
 from unlabeled.probes.base import class_codes
+from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.search import search
 from unlabeled.probes.statistics import Statistics
 
@@ -225,3 +227,29 @@ def neural_collapse(X: Any, y: Any) -> dict[str, float]:
         "nc2_angles": float((cosines + 1 / (count - 1)).abs().mean()),
         "nc4": float((nearest == torch.from_numpy(classes)).double().mean()),
     }
+
+
+def measure(bank: FeatureBank, *, max_rows: int = 8192, seed: int = 0) -> dict[str, float]:
+    """All measures of one bank, by name: ``rankme``, ``effective_rank``, ``embedding_std``, ``uniformity`` and, where
+    labels exist, ``tolerance``, ``nc1``, ``nc2_norms``, ``nc2_angles``, ``nc4``.
+
+    Args:
+        bank: features, with or without labels.
+        max_rows: read off at most so many rows (drawn by ``seed``).
+    """
+    if len(bank) > max_rows:
+        rows = numpy_generator(seed, "measures").permutation(len(bank))[:max_rows]
+        rows.sort()
+        bank = bank.subset(rows)
+    features = bank.features
+    found = {
+        "rankme": rankme(features),
+        "effective_rank": effective_rank(features),
+        "embedding_std": embedding_std(features),
+        "uniformity": uniformity(features),
+    }
+    if bank.labels is not None:
+        classes, codes = class_codes(as_labels(bank.labels, len(bank)))
+        if 1 < len(classes) < len(codes):
+            found |= {"tolerance": tolerance(features, bank.labels), **neural_collapse(features, bank.labels)}
+    return found
