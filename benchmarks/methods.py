@@ -14,6 +14,7 @@ import math
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def epochs_for(name: str, overrides: list[str], seconds: float) -> int:
             keeping=Keeping(Path(folder), save_seconds=1e9),
             max_steps=12,
         )
-    step = statistics.median(b - a for a, b in zip(stamps[2:], stamps[3:], strict=False))
+    step = statistics.median(b - a for a, b in pairwise(stamps[2:]))
     return max(1, math.floor(seconds / (step * (len(ready.images) // recipe.batch_size))))
 
 

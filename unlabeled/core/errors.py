@@ -9,8 +9,11 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Something the user can mend. The command line prints it as one line and exits with 2.
 
-    The message says what is wrong, where, and how to mend it.
+    The message says what is wrong, where, and how to mend it; it is made one line whatever names it quotes.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 class Interrupted(Exception):
