@@ -8,6 +8,7 @@ Times are CPU seconds of this process (``--clock cpu``, steady on a shared machi
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _results import machine, save, section
+from _results import HERE, machine, save, section
 from threadpoolctl import threadpool_limits
 
 from unlabeled.core.progress import set_quiet
@@ -355,6 +356,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
+    parser.add_argument("--keep", action="store_true", help="keep the figures of earlier runs that this one leaves out")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--dim", type=int, default=512, help=argparse.SUPPRESS)
@@ -367,11 +369,12 @@ def main() -> None:
         child(arguments.child, arguments.rows, arguments.dim)
         return
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
-    found: dict[str, Any] = {}
+    kept = HERE / "results" / "probes.json"
+    found: dict[str, Any] = json.loads(kept.read_text())["figures"] if arguments.keep and kept.exists() else {}
     for size in SIZES[arguments.size]:
         name = f"{size.bank:,} x {size.test:,}, {size.dim}, {size.classes}"
         for part in arguments.only.split(","):
-            if part in ("suite", "memory") and found.get(name) is None and len(found):
+            if part in ("suite", "memory") and size is not SIZES[arguments.size][0]:
                 continue  # these do not depend on the number of classes: the first size says it
             found.setdefault(name, {})[part] = PARTS[part](size)
             print(name, part, found[name][part], flush=True)
