@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -99,7 +99,7 @@ def _summary(runs: Sequence[RunContent]) -> Markup:
     chart = _bars(runs, mine)
     caption = f"accuracy on held-out images of {data}, %; whiskers: 95 % interval"
     right = tag("figure", tag("figcaption", caption), chart) if chart else None
-    return tag("div", left, right, class_="summary")
+    return tag("div", left, right, class_="summary" if len(runs) == 1 else "summary many")
 
 
 def _brief(found: Mapping[str, str]) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _figures(rows: Sequence[ProbeRow]) -> Markup:
     # the strongest baseline is the one to beat
     best = {p: max((r.top1 for r in rows if r.baseline and r.probe == p), default=None) for p in own}
     boxes = []
-    for probe in sorted(own, key=lambda p: MAIN_PROBES.index(p) if p in MAIN_PROBES else len(MAIN_PROBES))[:3]:
+    for probe in _main_first(own)[:3]:
         row = own[probe]
         beaten = best[probe]
         gain = None if beaten is None else f"{100 * (row.top1 - beaten):+.1f} over the best baseline"
@@ -129,7 +129,7 @@ def _figures(rows: Sequence[ProbeRow]) -> Markup:
 
 def _compared(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) -> Markup:
     probes = dict.fromkeys(row.probe for rows in tables for row in rows if not row.baseline)
-    names = [p for p in MAIN_PROBES if p in probes] or list(probes)[:3]
+    names = _main_first(probes)[:3]
     titles = {p: next(r.title for rows in tables for r in rows if r.probe == p) for p in names}
     rows = []
     for position, (run, table) in enumerate(zip(runs, tables, strict=True)):
@@ -139,15 +139,19 @@ def _compared(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) 
             for p in names
         ]
         name = tag("td", tag("i", class_=f"dot r{position % 6}"), run.name)
-        details = [tag("td", run.facts.get(key, ""), class_="fine") for key in ("backbone", "training")]
+        details = [tag("td", run.facts.get(key, ""), class_="fine") for key in ("method", "training")]
         rows.append(tag("tr", name, cells, details))
-    return sections.sortable(["run", *titles.values(), "backbone", "training"], rows, "runs")
+    return sections.sortable(["run", *titles.values(), "method", "training"], rows, "runs")
+
+
+def _main_first(probes: Iterable[str]) -> list[str]:
+    return sorted(probes, key=lambda p: MAIN_PROBES.index(p) if p in MAIN_PROBES else len(MAIN_PROBES))
 
 
 def _bars(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) -> Markup:
     probes = dict.fromkeys(row.probe for rows in tables for row in rows)
     groups = []
-    for probe in sorted(probes, key=lambda p: MAIN_PROBES.index(p) if p in MAIN_PROBES else len(MAIN_PROBES)):
+    for probe in _main_first(probes):
         found = [(row, i) for i, rows in enumerate(tables) for row in rows if row.probe == probe]
         baselines = dict.fromkeys((row.model, row.top1, row.low, row.high) for row, _ in found if row.baseline)
         bars = [Bar(*baseline) for baseline in baselines]
