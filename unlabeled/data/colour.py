@@ -93,7 +93,8 @@ class Normalisation:
         """One value of ``mean`` and ``std`` serves all channels."""
         luma = LUMA if channels == 3 else (1 / channels,) * channels
         limits = [(-m / s, (1 - m) / s) for m, s in zip(mean, std, strict=True)]
-        return Normalisation(*(torch.tensor(x).expand(channels).to(device) for x in (mean, std, luma)), limits)
+        centre, spread, weights = (torch.tensor(x).expand(channels).to(device) for x in (mean, std, luma))
+        return Normalisation(centre, spread, weights, limits)
 
 
 def affine(drawn: Draw, normal: Normalisation) -> Affine:
