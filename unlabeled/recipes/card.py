@@ -24,8 +24,7 @@ tags: [unlabeled, self-supervised-learning, feature-extraction, timm{method}]
 """
 LIMITS = """## Limits
 
-- An embedding says what was in the training images and their augmentations, no more. What a probe reads from it on
-  other data than that of the table has not been measured.
+- What probes read from the embeddings of other data than those of the table has not been measured.
 - Accuracies come from probes trained on frozen features with labels of the named data; brackets are 95 % intervals over
   the test images of one run, and say nothing of the spread between seeds.
 - The weights were fitted to the images named above and may keep traces of single images; whoever may demand their
@@ -117,12 +116,19 @@ def _from_run(run: Run, name: str) -> list[str]:
         lines.append("- Software: " + ", ".join(f"{plain(str(k))} {plain(str(v))}" for k, v in versions.items()) + ".")
     # paths on the author's machine are nobody's business
     public = recipe.model_copy(
-        update={"data": recipe.data.model_copy(update={"dir": None, "name": Path(recipe.data.name).name})}
+        update={
+            "data": recipe.data.model_copy(update={"dir": None, "name": Path(recipe.data.name).name}),
+            "backbone": recipe.backbone.model_copy(update={"weights": _last(recipe.backbone.weights)}),
+        }
     )
     lines.append(
         "\n<details><summary>The whole recipe</summary>\n\n```yaml\n" + recipe_yaml(public) + "```\n\n</details>\n"
     )
     return ["\n".join(lines), _probes(run, name), *_forgotten(run)]
+
+
+def _last(path: str | None) -> str | None:
+    return None if path is None else Path(path).name
 
 
 def _probes(run: Run, name: str) -> str:

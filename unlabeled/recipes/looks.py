@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,26 +11,25 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
-from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
-from unlabeled.data.views import Views
 from unlabeled.probes.search import search
 from unlabeled.recipes.evaluate import bank_of
 from unlabeled.recipes.models import load_backbone
+from unlabeled.recipes.pretrain import Prepared, prepare
 from unlabeled.recipes.run import Run
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Atlas, Cell, Confusion, Gallery, Projection
 from unlabeled.ssl.batches import Shuffled
 from unlabeled.ssl.method import Batch, DataInfo, Method, Step
-from unlabeled.ssl.methods import METHODS
 from unlabeled.ssl.rotation import Rotation, rotations
 
 QUERIES, NEIGHBOURS, SHOWN_VIEWS = 10, 12, 14
 LEAST_POINTS = 10
+TURNS = ("0°", "90°", "180°", "270°")
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -58,12 +56,12 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     Raises:
         UserError: the data or the backbone cannot be read.
     """
-    shape = run.read_json("data.json").get("shape") or [None, None]
-    where = data_dir or recipe.data.dir
-    train, test = (
-        open_data(recipe.data.name, split, data_dir=where, size=shape[1], channels=shape[0])
-        for split in ("train", "test")
-    )
+    recipe = _finished(recipe, run, data_dir)
+    ready = prepare(recipe)
+    train, config = ready.images, recipe.data
+    channels, height, width = train.shape
+    size = config.size or (height if height == width else None)
+    test = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels)
     held, known = _some(test, points), _some(train, bank)
     backbone = load_backbone(run.folder)
     features, memory = (normalize(np.asarray(bank_of(backbone, s).features, np.float32)) for s in (held, known))
@@ -71,13 +69,20 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     found.projections = project(features)
     if not found.projections and len(features) >= LEAST_POINTS:
         found.notes.append("All embeddings are the same: the representation has collapsed.")
-    found.views = [views(train, recipe)]
-    method = _method(run, recipe, train, found.notes)
-    if method is not None:
-        found.pictures = _own_pictures(method, held, recipe, train)
-        if isinstance(method, Rotation):
-            found.confusions.append(rotation_confusion(method, backbone, held))
+    found.views = [views(ready, recipe)]
+    if _remember(ready.method, run, found.notes):
+        found.pictures = _own_pictures(ready, held, recipe.seed)
+        if isinstance(ready.method, Rotation):
+            found.confusions.append(rotation_confusion(ready.method, backbone, held))
     return found
+
+
+def _finished(recipe: Recipe, run: Run, data_dir: str | None) -> Recipe:
+    """The recipe as it would go on from the finished backbone, with the data where they lie now."""
+    data = recipe.data.model_copy(update={"dir": data_dir or recipe.data.dir})
+    backbone = recipe.backbone.model_copy(update={"weights": str(run.folder)})
+    hardware = recipe.hardware.model_copy(update={"threads": None})
+    return recipe.model_copy(update={"data": data, "backbone": backbone, "hardware": hardware})
 
 
 def _some(images: ImageSet, count: int) -> ImageSet:
@@ -137,56 +142,52 @@ def retrieval(held: ImageSet, features: Any, known: ImageSet, memory: Any) -> Ga
     return Gallery("nearest training images", caption, ["image", "nearest", *[""] * (near.index.shape[1] - 1)], rows)
 
 
-def views(train: ImageSet, recipe: Recipe) -> Gallery:
+def views(ready: Prepared, recipe: Recipe) -> Gallery:
     """The first images of the first batch, with the very views that training drew of them."""
+    train = ready.images
     size = min(recipe.batch_size, len(train))
     batch = Shuffled(len(train), size).epoch(recipe.seed, 0)[0][:SHOWN_VIEWS]
-    mean, std = train.statistics()
     images = train.gather(batch)
-    drawn = Views(recipe.views, mean, std)(images, key=(recipe.seed, 0, "views"), first=0, total=size)
+    drawn = ready.views(images, key=(recipe.seed, 0, "views"), first=0, total=size)
     names = ["image"]
     for spec in recipe.views:
         names += [f"view, {spec.size or train.shape[1]} px"] * spec.count
-    shown = [images, *(_pixels(view, mean, std) for view in drawn)]
-    if recipe.method.name == "rotation":
+    shown = [images, *(_pixels(view, ready.info) for view in drawn)]
+    if isinstance(ready.method, Rotation):
         turned = rotations(drawn[0])[0].view(len(images), 4, *drawn[0].shape[1:])
-        shown = [images, *(_pixels(turned[:, i], mean, std) for i in range(4))]
-        names = ["image", "0°", "90°", "180°", "270°"]
+        shown = [images, *(_pixels(turned[:, i], ready.info) for i in range(4))]
+        names = ["image", *TURNS]
     rows = [[Cell(image) for image in part.numpy()] for part in shown]
     caption = "Training images as they are, and the augmented views drawn of them in the first step."
     return Gallery("views", caption, [""] * len(images), rows, names)
 
 
-def _pixels(view: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    scale, shift = (torch.tensor(values).view(1, -1, 1, 1) for values in (std, mean))
+def _pixels(view: Tensor, info: DataInfo) -> Tensor:
+    scale, shift = (torch.tensor(values).view(1, -1, 1, 1) for values in (info.std, info.mean))
     return ((view.float() * scale + shift).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _method(run: Run, recipe: Recipe, train: ImageSet, notes: list[str]) -> Method | None:
-    """The method with its heads, from the last checkpoint; None where there is none."""
+def _remember(method: Method, run: Run, notes: list[str]) -> bool:
+    """Give the method its heads back from the last checkpoint; False where there is none that fits."""
     if not run.checkpoint.is_file():
-        return None
-    channels, height, width = train.shape
-    mean, std = train.statistics()
-    info = DataInfo(len(train), channels, height, width, len(train.classes) if train.classes else None, mean, std)
+        return False
     try:
         state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["method"]
-        backbone: nn.Module = load_backbone(run.folder).model
-        method = METHODS[recipe.method.name](recipe.method, backbone, info)
         method.load_state_dict(state)
-    except (RuntimeError, OSError, KeyError, EOFError, TypeError, pickle.UnpicklingError, UserError) as error:
+    except (RuntimeError, OSError, KeyError, EOFError, TypeError, pickle.UnpicklingError) as error:
         notes.append(f"The method's own pictures are not shown: {str(error).splitlines()[0]}")
-        return None
-    return method.eval()
+        return False
+    method.eval()
+    return True
 
 
 @torch.inference_mode()
-def _own_pictures(method: Method, held: ImageSet, recipe: Recipe, train: ImageSet) -> list[Gallery]:
+def _own_pictures(ready: Prepared, held: ImageSet, seed: int) -> list[Gallery]:
     count = min(8, len(held))
-    step = Step(number=0, per_epoch=1, total=1, seed=recipe.seed, batch_size=count)
-    drawn = Views(recipe.views, *train.statistics())(held.gather(np.arange(count)), key=(recipe.seed, "report"))
+    step = Step(number=0, per_epoch=1, total=1, seed=seed, batch_size=count)
+    drawn = ready.views(held.gather(np.arange(count)), key=(seed, "report"))
     galleries = []
-    for picture in method.pictures(Batch(drawn, torch.arange(count)), step):
+    for picture in ready.method.pictures(Batch(drawn, torch.arange(count)), step):
         pixels = (picture.images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         rows = [[Cell(image) for image in row] for row in pixels]
         caption = "Held-out images, with the weights of the last checkpoint."
@@ -205,4 +206,4 @@ def rotation_confusion(method: Rotation, backbone: Backbone, held: ImageSet) -> 
         counts += torch.bincount(labels * 4 + answers, minlength=16).view(4, 4)
     share = counts.diagonal().sum() / counts.sum()
     title = f"rotations told apart on held-out images: {100 * share:.1f} %"
-    return Confusion(title, ["0°", "90°", "180°", "270°"], counts.numpy())
+    return Confusion(title, TURNS, counts.numpy())
