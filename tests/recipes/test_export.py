@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,33 @@ def test_the_hub_folder_has_a_card_written_from_the_run(run: Run, images: torch.
     assert "batch_size: 32" in card
     assert "## Limits" in card
     torch.testing.assert_close(load_backbone(path).embed(images), embedded(run, images), atol=0, rtol=0)
+
+
+def test_the_card_says_what_the_weights_forgot(run: Run, tmp_path: Path) -> None:
+    copy = Run(tmp_path / "forgotten")
+    shutil.copytree(run.folder, copy.folder)
+    record = {"request": {"description": "class 'coat'"}, "method": {"name": "laf"}, "written": "2026"}
+    (copy.folder / "record.json").write_text(json.dumps(record))
+    card = (export(copy.folder, "hub") / "README.md").read_text()
+    assert "These weights are the result of forgetting:\n\n- class 'coat', by laf (2026)." in card
+
+
+def test_the_verbs_of_the_command_line(run: Run, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from unlabeled.cli import app
+
+    def call(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, list(arguments))
+        return done.exit_code, done.stdout
+
+    where = tmp_path / "weights.safetensors"
+    assert call("export", str(run.folder), "--to", "safetensors", "--out", str(where)) == (0, f"{where}\n")
+    assert call("runs", str(run.folder.parent), "--sort", "linear")[1].splitlines()[1].split()[0] == "tiny"
+    assert "would be removed" in call("runs", str(run.folder.parent), "--clean", "checkpoints")[1]
+    code, out = call("report", str(run.folder), "--out", str(tmp_path / "page.html"))
+    assert (code, out.strip()) == (0, str(tmp_path / "page.html"))
+    assert "81.0" in (tmp_path / "page.html").read_text()
 
 
 def test_mistakes_are_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

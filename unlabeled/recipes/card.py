@@ -144,18 +144,21 @@ def _probes(run: Run, name: str) -> str:
 
 
 def _forgotten(run: Run) -> list[str]:
-    paths = sorted((run.folder / "forgetting").glob("*/record.json"))
-    records = [run.read_json(str(path.relative_to(run.folder))) for path in paths]
-    if not records:
-        return []
-    lines = ["## Forgetting\n"]
-    for record in records:
-        request, method = record.get("request", {}), record.get("method", {})
-        lines.append(
-            f"- {plain(str(request.get('description')))}, by `{method.get('name')}` ({record.get('written')})."
-        )
-    lines.append("\nThese records belong to models derived from this one; the weights here are the original's.\n")
-    return ["\n".join(lines)]
+    below = sorted((run.folder / "forgetting").glob("*/record.json"))
+    own = run.read_json("record.json")
+    others = [run.read_json(str(path.relative_to(run.folder))) for path in below]
+    lines = []
+    if own:
+        lines += ["These weights are the result of forgetting:", "", _request(own), ""]
+    if any(others):
+        lines += ["Models derived from these weights forgot (the weights here did not):", ""]
+        lines += [_request(record) for record in others if record]
+    return ["\n".join(["## Forgetting", "", *lines, ""])] if lines else []
+
+
+def _request(record: Mapping[str, Any]) -> str:
+    request, method = (part if isinstance(part := record.get(key), dict) else {} for key in ("request", "method"))
+    return f"- {plain(str(request.get('description')))}, by {plain(str(method.get('name')))} ({record.get('written')})."
 
 
 def _licence(licence: str) -> str:
