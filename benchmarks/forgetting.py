@@ -50,7 +50,7 @@ UNSEEN = 1000
 # chosen by ``search``: on training images, by the distance to the retrained model's accuracies there.
 FAST = {"vae_batch_size": 256, "max_retain": 10_000}
 LAF_SETTINGS: dict[str, dict[str, Any]] = {
-    "class removal": {**FAST, "epochs": 3, "lr_ue": 1e-4, "lr_ra": 1e-4, "temperature": 20.0},
+    "class removal": {**FAST, "epochs": 2, "lr_ue": 1.5e-4, "lr_ra": 1.5e-4, "temperature": 20.0},
     "data removal": {**FAST, "epochs": 1, "lr_ue": 1e-4, "lr_ra": 1e-4, "temperature": 20.0, "phi": "squared"},
     "noisy labels": {**FAST, "epochs": 1, "lr_ue": 5e-5, "lr_ra": 1e-4, "temperature": 20.0},
 }
@@ -214,6 +214,12 @@ def report(found: Mapping[str, list[Row]], args: argparse.Namespace) -> str:
     return "\n".join(out)
 
 
+def plain(row: Row) -> dict[str, Any]:
+    """A row as JSON: what could not be measured is None."""
+    kept = {**asdict(row), "folder": None, "measures": {k: v if v == v else None for k, v in row.measures.items()}}
+    return {k: None if isinstance(v, float) and v != v else v for k, v in kept.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["train", "run", "search"])
@@ -243,9 +249,9 @@ def main() -> None:
             elif not args.trained or models.known(seed, task):
                 wanted = seed < args.baselines and task in (args.baseline_task or list(TASKS))
                 found.setdefault(task, []).extend(run(models, task, seed, args.work, wanted))
+                save("forgetting", {name: [plain(row) for row in rows] for name, rows in found.items()})
+                section("forgetting", report(found, args))
     if args.command == "run":
-        save("forgetting", {task: [asdict(row) for row in rows] for task, rows in found.items()})
-        section("forgetting", report(found, args))
         print(report(found, args))
 
 

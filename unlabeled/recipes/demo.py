@@ -12,9 +12,10 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import say
 from unlabeled.data import open_data
+from unlabeled.recipes.demo_forget import forget_a_class
 from unlabeled.recipes.evaluate import keep_report, probe_model
 from unlabeled.recipes.models import Pixels, load_backbone
-from unlabeled.recipes.present import show_probes
+from unlabeled.recipes.present import show_forgetting, show_probes
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.report import report
 from unlabeled.recipes.resolve import load_recipe
@@ -38,9 +39,9 @@ def demo(out: Path, epochs: int = 30) -> str:
     run = Run(out)
     if out.exists() and any(out.iterdir()) and not run.exists():
         raise UserError(f"{out} is not empty and holds no demo; choose another folder with --out.")
-    say(f"1/3  pretraining a {recipe.backbone.name} with SimCLR on {DATA} (8,000 images, no labels) …")
+    say(f"1/4  pretraining a {recipe.backbone.name} with SimCLR on {DATA} (8,000 images, no labels) …")
     pretrain(recipe, out, resume=run.exists())
-    say("2/3  probing: how well do simple classifiers read the frozen features of 2,000 held-out images? …")
+    say("2/4  probing: how well do simple classifiers read the frozen features of 2,000 held-out images? …")
     train, test = open_data(DATA, "train"), open_data(DATA, "test")
     mean, std = train.statistics()
     fresh = Backbone(
@@ -62,16 +63,21 @@ def demo(out: Path, epochs: int = 30) -> str:
     ]
     atomic_write_json(out / "demo.json", reports)
     keep_report(run, {**reports[-1], "compared_with": reports[:-1]})
-    say("3/3  writing the page …")
+    say("3/4  forgetting: a small classifier unlearns the first class, reading no label …")
+    rows, forgotten = forget_a_class(train, test, out / "forgetting" / "demo")
+    say("4/4  writing the page …")
     page = report([out])
     lines = [
         show_probes(reports),
+        "",
+        show_forgetting(rows, f"a small classifier forgets {forgotten}"),
         "",
         f"the page to look at: {page}",
         f"everything is in {out}/ ({time.monotonic() - start:.0f} s)",
         "next:",
         "  unlabeled pretrain simclr data=folder:PATH/TO/YOUR/IMAGES data.size=64",
         f"  unlabeled probe {out} --probes linear,knn,nmc,lda",
+        f"  unlabeled forget {out} --forget class:0 --no-retrain",
         f"  python -c \"import unlabeled; print(unlabeled.load_backbone('{out}'))\"",
     ]
     return "\n".join(lines)

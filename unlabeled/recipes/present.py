@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unlabeled.recipes.run import Run
 
 if TYPE_CHECKING:
+    from unlabeled.probes.forgetting.protocol import Row
     from unlabeled.recipes.forget import Forgotten
 
 FORGETTING = {
@@ -66,16 +67,20 @@ def _accuracy(probe: dict[str, Any] | None) -> str:
 
 
 def show_forgotten(forgotten: Forgotten) -> str:
-    """Accuracies, leakage and the representation of every method, and what they say in words."""
-    from unlabeled.probes.forgetting.tables import cell, values
+    """The table of :func:`show_forgetting`, and where the run is that has forgotten."""
+    return f"{show_forgetting(forgotten.rows, forgotten.description)}\n\n{show_run(forgotten.run)}"
 
-    rows = forgotten.rows
+
+def show_forgetting(rows: Sequence[Row], description: str) -> str:
+    """Accuracies, leakage and the representation of every method, and what they say in words."""
+    from unlabeled.probes.forgetting.tables import cell, values, verdict
+
     methods = list(dict.fromkeys(row.method for row in rows))
     columns = {k: v for k, v in FORGETTING.items() if any(values(rows, method, k) for method in methods)}
     lines = [[method, *(cell(values(rows, method, k), k) for k in columns)] for method in methods]
-    title = f"{forgotten.description}; accuracies and shares in %"
-    said = [f"  {line}" for line in forgotten.verdict]
-    return "\n".join([table(["method", *columns.values()], lines, title), "", *said, "", show_run(forgotten.run)])
+    said = [f"  {line}" for line in verdict(rows)]
+    title = f"{description}; accuracies and shares in %"
+    return "\n".join([table(["method", *columns.values()], lines, title), "", *said])
 
 
 def show_run(run: Run) -> str:
