@@ -13,6 +13,7 @@ from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.probes import knn_reading
 from unlabeled.probes.measures import embedding_std, rankme
+from unlabeled.recipes.pictures import save_picture
 from unlabeled.recipes.schema import HealthConfig
 from unlabeled.ssl.method import Batch, DataInfo, Method, Step
 
@@ -44,4 +45,6 @@ class Health:
         labels = self.sample.labels
         if labels is not None and len(np.unique(labels)) > 1:
             row["knn_train_split"] = knn_reading(features, labels)
+        for picture in method.pictures(batch, step):
+            save_picture(picture, self.folder / "pictures", step.epoch + 1)
         return row
