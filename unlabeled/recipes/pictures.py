@@ -23,7 +23,7 @@ def save_picture(picture: Picture, folder: Path, epoch: int) -> Path:
         epoch: epochs done when the picture was made.
     """
     pixels = (picture.images.float().cpu().numpy() * 255).round().clip(0, 255).astype(np.uint8)
-    rows, columns, channels, height, width = pixels.shape
+    rows, columns, channels, height, _ = pixels.shape
     factor = max(1, -(-SMALLEST_SIDE // height))
     pixels = pixels.repeat(factor, axis=3).repeat(factor, axis=4)
     if channels not in (1, 3):
