@@ -9,6 +9,7 @@ All of it goes on where it was interrupted. The paper's training takes ``--epoch
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -46,8 +47,8 @@ TASKS = {"class removal": "class:0", "data removal": "random:40%@5-9", "noisy la
 UNSEEN = 1000
 """Test images given to the stopping rule as unseen ones, without labels; nothing is judged on them."""
 
-# The released settings (20 epochs, 5e-5, 1e-4) over-forget on this network and cost as much as retraining. These were
-# chosen by ``search``: on training images, by the distance to the retrained model's accuracies there.
+# The released settings (20 epochs, 5e-5, 1e-4) take more steps than a quarter of this shortened retraining allows. These
+# were chosen by trials like ``search``'s: on training images, by the distance to the retrained model's accuracies there.
 FAST = {"vae_batch_size": 256, "max_retain": 10_000}
 LAF_SETTINGS: dict[str, dict[str, Any]] = {
     "class removal": {**FAST, "epochs": 2, "lr_ue": 1.5e-4, "lr_ra": 1.5e-4, "temperature": 20.0},
@@ -88,6 +89,27 @@ def forgetters(task: str, everything: bool) -> dict[str, Forgetter]:
             "duck": m.Duck(),
         }
     return rows
+
+
+FINDINGS = """What the figures say:
+
+- Class removal: LAF reaches Test_f <= 5 % with Test_r within 3 points of retrained, for about a fifth of
+  retraining's processor time (where both were timed, and with retraining shortened); LAF+R is closer still.
+- Settings: fewer epochs at higher rates than released (20 epochs, 5e-5 and 1e-4), because 20 would cost more than the
+  shortened retraining; phi=squared for data removal, where the normalised form changed nothing at the released rates
+  and hurt retain and forget images alike at higher ones. Chosen on training images of seed 0.
+- Data removal: LAF moves towards the retrained model but cannot single out some images of a class among others of
+  the same class: Train_f stays a little more than 3 points above retrained. Of the methods without labels it is the
+  closest; LAF+R, with 2000 labels, comes within 1.5 points of all three accuracies.
+- Head-only passes every black-box measure of class removal, yet its embeddings are the original's (CKA 1.00 on
+  forget images) and re-probing regains the class. So it does for a retrained model, nearly as well: on this data
+  the CKA to the original tells them apart, the re-probe alone hardly does.
+- LAF over-forgets inside: the CKA of its forget embeddings to the retrained model is lower than the original's, and
+  neighbours regain less of the class than after retraining. Stopping when forget images are rebuilt as badly as
+  unseen ones stops too early for a whole class (its images are strange to a model that never met them), and the
+  95 % quantile hardly later; in data removal it keeps the member share at retraining's, by changing little.
+- The paper's ASR differs by under a point between the original and the retrained model: it tells nothing here. Nor
+  does the balanced attack: a network trained this briefly does not memorise.""".splitlines()
 
 
 class Models:
@@ -203,6 +225,7 @@ def report(found: Mapping[str, list[Row]], args: argparse.Namespace) -> str:
         "`test_f`: test images of the removed class. `member_share`: forget images that a balanced attacker (fitted "
         "to retain against test images) takes for members. CKA, re-probes and features look at the extractor alone.",
     ]
+    out += ["", *FINDINGS]
     for task, rows in found.items():
         seeds = sorted({r.seed for r in rows})
         settings = ", ".join(f"{k}={v}" for k, v in LAF_SETTINGS[task].items())
@@ -220,9 +243,16 @@ def plain(row: Row) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and v != v else v for k, v in kept.items()}
 
 
+def row_of(kept: Mapping[str, Any]) -> Row:
+    """The reverse of :func:`plain`."""
+    measured = {k: float("nan") if v is None else v for k, v in kept["measures"].items()}
+    numbers = {k: float("nan") if v is None and k.endswith(("seconds", "ratio")) else v for k, v in kept.items()}
+    return Row(**{**numbers, "measures": measured, "folder": ""})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["train", "run", "search"])
+    parser.add_argument("command", choices=["train", "run", "search", "report"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--task", choices=list(TASKS), action="append", help="default: all")
     parser.add_argument("--epochs", type=int, default=6)
@@ -234,6 +264,10 @@ def main() -> None:
     parser.add_argument("--trained", action="store_true", help="run: leave out seeds whose models are not trained yet")
     parser.add_argument("--work", type=Path, default=Path("/tmp/unlabeled-forgetting"))
     args = parser.parse_args()
+    if args.command == "report":  # of the figures kept
+        kept = json.loads((Path(__file__).parent / "results" / "forgetting.json").read_text())
+        section("forgetting", report({task: [row_of(r) for r in rows] for task, rows in kept.items()}, args))
+        return
     torch.set_num_threads(1)
     models = Models(args.work / "models", args.epochs, args.lr)
     tasks = args.task or list(TASKS)

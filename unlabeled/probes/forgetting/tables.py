@@ -16,6 +16,7 @@ REPRESENTATION = (
     "reprobe_linear_few_test_f", "reprobe_knn_test_f", "reprobe_linear_test_r", "reprobe_linear_test",
     "reprobe_linear_few_test", "reprobe_knn_test", "mia_auc_features", "relearn_ratio",
 )  # fmt: skip
+PROBE = "reprobe_linear_test_f"
 PERCENT = ("train", "test", "asr", "member", "reprobe")
 
 
@@ -55,20 +56,19 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     gold = _mean(rows, "retrain", "cka_forget_original")
     for method in dict.fromkeys(row.method for row in rows):
         same = _mean(rows, method, "cka_forget_original")
-        if method in ("original", "retrain") or math.isnan(same) or math.isnan(gold):
+        if method in ("original", "retrain") or math.isnan(same):
             continue
-        black_box = _mean(rows, method, "test_f")
-        probes = _mean(rows, method, "reprobe_linear_test_f"), _mean(rows, "original", "reprobe_linear_test_f")
         if same > 0.999:
             text = "its embeddings are the original's: the representation forgot nothing"
-            if black_box < 0.05 and not math.isnan(probes[0]):
-                text += (
-                    f", although it names the class in {black_box:.1%} of tests; re-probed it regains {probes[0]:.1%}"
-                )
+            if (black_box := _mean(rows, method, "test_f")) < 0.05:
+                text += f", although it names the class in {black_box:.1%} of tests"
         else:
-            text = f"CKA to the original on forget images {same:.2f} (retrained: {gold:.2f})"
-            if not math.isnan(probes[0]):
-                text += f"; re-probed it regains {probes[0]:.1%} (original {probes[1]:.1%})"
+            text = f"CKA to the original on forget images {same:.2f}"
+            text += "" if math.isnan(gold) else f" (retrained: {gold:.2f})"
+        again = _mean(rows, method, PROBE)
+        if not math.isnan(again):
+            others = [f"{name} {v:.1%}" for name in ("retrain", "original") if (v := _mean(rows, name, PROBE)) == v]
+            text += f"; re-probed it regains {again:.1%} ({', '.join(others)})"
         share = _mean(rows, method, "member_share_outputs"), _mean(rows, "retrain", "member_share_outputs")
         if not any(map(math.isnan, share)):
             text += f"; {share[0]:.0%} of the forget images pass for members (retrained: {share[1]:.0%})"
