@@ -98,6 +98,7 @@ def test_images_that_a_run_never_saw_are_not_among_its_neighbours(runs: dict[str
 def test_methods_show_their_own_pictures(runs: dict[str, Run]) -> None:
     mae = gather(runs["mae"], "mae", points=12, bank=12)
     assert list(mae.galleries[1].row_names) == ["original", "masked", "reconstructed"]
+    assert [picture.title for picture in mae.pictures] == ["masked autoencoder epoch 0001"]
     rotation = gather(runs["rotation"], "rotation", points=12, bank=12)
     (confusion,) = rotation.confusions
     assert confusion.counts.sum() == 12 * 4

@@ -25,6 +25,8 @@ from unlabeled.ssl.metrics import read_metrics
 MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
 LARGEST_PICTURE = 8 << 20
 MOST_PICTURES = 24
+PICTURES_OF_TRAINING = 3
+"""Kept pictures that are shown, evenly spread over training; the last weights are shown on held-out images anyway."""
 CONFUSION_FROM = ("linear", "logistic", "lda", "ridge", "knn", "nmc")
 """The probe whose confusions are shown: the first of these that a report has."""
 
@@ -96,7 +98,6 @@ def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 15
             notes.append(f"Images are not shown: {error}")
     if not reports and run.finished():
         notes.append(f"No probe has been run on it yet: unlabeled probe {run.folder}")
-    pictures = _pictures(run.folder / "pictures")
     return RunContent(
         name=name,
         method=recipe.method.name,
@@ -107,8 +108,8 @@ def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 15
         atlas=seen.atlas,
         projections=seen.projections,
         retrieval=seen.retrieval,
-        galleries=[*seen.views, *(seen.pictures if not pictures else [])],
-        pictures=pictures,
+        galleries=[*seen.views, *seen.pictures],
+        pictures=_pictures(run.folder / "pictures", PICTURES_OF_TRAINING),
         forgetting=_forgetting(run),
         recipe=recipe_yaml(recipe),
         settings=flat(recipe.model_dump(mode="json", exclude={"hardware", "output"})),
@@ -194,11 +195,12 @@ def _confusions(reports: Sequence[Mapping[str, Any]]) -> list[Confusion]:
     return []
 
 
-def _pictures(folder: Path) -> list[Picture]:
+def _pictures(folder: Path, most: int = MOST_PICTURES) -> list[Picture]:
     files = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in MIMES and p.stat().st_size <= LARGEST_PICTURE]
+    spread = sorted({round(i) for i in np.linspace(0, len(files) - 1, min(most, len(files)))})
     return [
         Picture(p.stem.replace("_", " ").replace("-", " "), p.read_bytes(), MIMES[p.suffix.lower()])
-        for p in files[-MOST_PICTURES:]
+        for p in (files[i] for i in spread)
     ]
 
 
