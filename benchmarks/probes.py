@@ -278,13 +278,12 @@ def bench_memory(size: Size) -> dict[str, Any]:
     counts = {5_000: (5_000, 20_000), 20_000: (20_000, 80_000)}.get(n, (50_000, 200_000, 1_000_000))
     found: dict[str, Any] = {}
     for what in ("idle", "extract", "stream", "knn"):
-        for rows in counts if what != "idle" else counts[:1]:
+        for rows in {"idle": counts[:1], "knn": counts[:2]}.get(what, counts):
             command = [sys.executable, __file__, "--child", what, "--rows", str(rows), "--dim", str(dim)]
             out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             peak, bank = (float(v) for v in out.split())
-            found[f"{what}_{rows}_mb"] = peak - found.get("idle", 0.0) - bank
-            if what == "idle":
-                found["idle"] = peak
+            name = "idle_mb" if what == "idle" else f"{what}_{rows}_mb"
+            found[name] = peak - found.get("idle_mb", 0.0) - bank
     return found
 
 
@@ -316,7 +315,6 @@ def child(what: str, rows: int, dim: int) -> None:
         for probe in (NearestMeanProbe(), LDAProbe(), RidgeProbe()):
             probe.from_statistics(sums).predict(np.ones((10, dim), np.float32))
     elif what == "knn":
-        rows = min(rows, 200_000)
         X = np.empty((rows, dim), np.float32)
         np.random.default_rng(0).standard_normal(out=X, dtype=np.float32)
         bank = X.nbytes / 2**20
