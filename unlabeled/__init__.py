@@ -12,15 +12,15 @@ __version__ = VERSION
 _HOME = {
     "Backbone": "unlabeled.backbones",
     "FeatureBank": "unlabeled.probes",
-    "Recipe": "unlabeled.recipes",
+    "Recipe": "unlabeled.recipes.schema",
     "UserError": "unlabeled.core.errors",
-    "embed": "unlabeled.recipes",
-    "forget": "unlabeled.recipes",
-    "load_backbone": "unlabeled.recipes",
-    "load_recipe": "unlabeled.recipes",
+    "embed": "unlabeled.recipes.models",
+    "forget": "unlabeled.recipes.forget",
+    "load_backbone": "unlabeled.recipes.models",
+    "load_recipe": "unlabeled.recipes.resolve",
     "open_data": "unlabeled.data",
-    "pretrain": "unlabeled.recipes",
-    "probe": "unlabeled.recipes",
+    "pretrain": "unlabeled.recipes.pretrain",
+    "probe": "unlabeled.recipes.evaluate",
 }
 __all__ = [
     "Backbone",
@@ -42,7 +42,12 @@ if TYPE_CHECKING:
     from unlabeled.core.errors import UserError
     from unlabeled.data import open_data
     from unlabeled.probes import FeatureBank
-    from unlabeled.recipes import Recipe, embed, forget, load_backbone, load_recipe, pretrain, probe
+    from unlabeled.recipes.evaluate import probe
+    from unlabeled.recipes.forget import forget
+    from unlabeled.recipes.models import embed, load_backbone
+    from unlabeled.recipes.pretrain import pretrain
+    from unlabeled.recipes.resolve import load_recipe
+    from unlabeled.recipes.schema import Recipe
 
 
 def __getattr__(name: str) -> Any:

@@ -296,7 +296,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     ready = prepare(recipe)
     sampler_steps = Shuffled(len(ready.images), recipe.batch_size).batches_per_epoch()
     folder = cache_dir() / "dry-run"
-    if not ready.method.needs_prepare:
+    if recipe.epochs and not ready.method.needs_prepare:
         train(
             ready.method,
             ready.images,
