@@ -18,9 +18,8 @@ def make_loggers(name: str, folder: Path) -> list[Logger]:
     """
     if name == "none":
         return []
-    package = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}[name]
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"output.logger={name} needs the package '{package}'; install it: pip install {package}.")
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"output.logger={name} needs the package '{name}'; install it: pip install {name}.")
     if name == "wandb":
         return [WandbLogger(name=folder.name, save_dir=folder)]
     if name == "mlflow":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.core import dist, rng
-from unlabeled.ssl.method import BatchSampler
+from unlabeled.ssl.method import BatchSampler, Step
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -60,6 +60,10 @@ class Schedule:
     def total(self) -> int:
         """Optimiser steps of the whole training."""
         return self.epochs * self.per_epoch
+
+    def step(self, number: int, first: int = 0) -> Step:
+        """Where training stands after ``number`` optimiser steps."""
+        return Step(number, self.per_epoch, self.total, self.seed, self.batch_size, first)
 
 
 class BatchStream:

@@ -87,14 +87,7 @@ class Pretraining(pl.LightningModule):
 
     def step_at(self, first: int = 0) -> Step:
         """The optimiser step that is being made."""
-        return Step(
-            number=self.start + self.trainer.global_step,
-            per_epoch=self.schedule.per_epoch,
-            total=self.schedule.total,
-            seed=self.schedule.seed,
-            batch_size=self.schedule.batch_size,
-            first=first,
-        )
+        return self.schedule.step(self.start + self.trainer.global_step, first)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimiser and give it its state back on resume."""
@@ -147,9 +140,7 @@ class _Keeper(pl.Callback):
             return  # a part of an accumulated batch
         self.window.last_step = done
         assert self.module.last_batch is not None
-        self.module.method.after_step(
-            Step(done, schedule.per_epoch, schedule.total, schedule.seed, schedule.batch_size)
-        )
+        self.module.method.after_step(schedule.step(done))
         epoch_ends = done % schedule.per_epoch == 0
         if done % self.keeping.log_every == 0 or epoch_ends or self.window.due():
             self._check(done)
@@ -183,7 +174,7 @@ class _Keeper(pl.Callback):
             row["images_per_second"] = steps * self.module.schedule.batch_size / max(now - before, 1e-9)
         self._write(done, row)
         schedule = self.module.schedule
-        step = Step(done - 1, schedule.per_epoch, schedule.total, schedule.seed, schedule.batch_size)
+        step = schedule.step(done - 1)
         warning = self.module.method.warnings(means, step) if done % schedule.per_epoch == 0 else None
         if warning:
             say(f"warning: {warning}")
@@ -198,7 +189,7 @@ class _Keeper(pl.Callback):
         schedule, batch = self.module.schedule, self.module.last_batch
         assert self.observer is not None
         assert batch is not None
-        step = Step(done - 1, schedule.per_epoch, schedule.total, schedule.seed, schedule.batch_size)
+        step = schedule.step(done - 1)
         training = self.module.training
         self.module.eval()
         row = self.observer(self.module.method, batch, step)
