@@ -25,6 +25,7 @@ from unlabeled.ssl.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from unlabeled.ssl.method import Batch, Method, Step
 from unlabeled.ssl.metrics import MetricsFile, Window
 from unlabeled.ssl.optim import OptimizerConfig, build_optimizer, learning_rate
+from unlabeled.ssl.tuning import tune
 
 # which hardware is used stands in environment.json; Lightning's own lines would tear the progress bar
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -269,10 +270,6 @@ def train(
     if module.start >= schedule.total:
         return schedule.total
     keeper = _Keeper(module, keeping, window, observer)
-    if _convolutional(method):
-        module.to(memory_format=torch.channels_last)
-    if hardware.compile:
-        method.backbone.compile()
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
@@ -292,6 +289,7 @@ def train(
         use_distributed_sampler=False,
         default_root_dir=keeping.folder,
     )
+    tune(method, trainer.strategy.root_device, half="16" in hardware.precision, compiled=hardware.compile)
     if resume and checkpoint.scaler:
         trainer.precision_plugin.load_state_dict(checkpoint.scaler)
     stream = BatchStream(images, sampler, schedule, module.start, method.needs_labels)
@@ -308,7 +306,3 @@ def train(
     if max_steps is None:
         keeper.save(done)
     return done
-
-
-def _convolutional(method: Method) -> bool:
-    return any(isinstance(module, torch.nn.BatchNorm2d) for module in method.backbone.modules())

@@ -116,6 +116,10 @@ class MAE(Method):
         self.backbone.pos_embed[:, -self.patches :] = sincos_positions(*self.grid, self.backbone.embed_dim)
         self.backbone.pos_embed.requires_grad_(False)
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """The encoder's blocks and the decoder: the backbone as a whole is never called."""
+        return [self.backbone.blocks, self.decoder]
+
     def masks(self, images: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Shuffle each image's patches; the first are visible.
 

@@ -183,6 +183,10 @@ class Method(nn.Module):
             ParameterGroup([p for p in trained if p.ndim <= 1], weight_decay=False, adapt=False),
         ]
 
+    def compiled_parts(self) -> Sequence[nn.Module]:
+        """The modules that ``hardware.compile`` compiles: those that are *called* and take most of the time."""
+        return [self.backbone]
+
     def forward(self, batch: Batch, step: Step) -> Mapping[str, Tensor]:
         """Return ``{"loss": scalar, …}``; further 0-d tensors are logged under their keys.
 

@@ -102,6 +102,9 @@ class RandomTeacher(Method):
         self.teacher_head.eval()
         return self
 
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.backbone, self.teacher_backbone]
+
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         (view,) = batch.expect_views(1, "random_teacher")
         with torch.no_grad():
