@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,46 +13,14 @@ from torch import Tensor
 
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import torch_generator
-from unlabeled.probes.arrays import Features, InputError, Rows, blocks, take
+from unlabeled.probes.arrays import Features, InputError, Rows, take
 from unlabeled.probes.base import SoftmaxProbe, at_least_two, class_codes
 from unlabeled.probes.splits import held_out
+from unlabeled.probes.stacked import Head, Normalise, Scaling, Stack, scaling_of
 
-Normalise = Literal["none", "l2", "scale", "standard"]
 NORMALISATIONS: tuple[Normalise, ...] = ("none", "l2", "scale", "standard")
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 BYTES_IN_MEMORY = 1 << 30  # features up to 1 GB are read once; larger ones batch by batch
-EPS = 1e-6  # of the standardisation, MAE's BatchNorm1d
-
-
-@dataclass(frozen=True)
-class Head:
-    """One setting of the sweep, and what it reached on the held-out part of the training data."""
-
-    lr: float
-    weight_decay: float
-    normalise: Normalise
-    accuracy: float = math.nan
-    loss: float = math.nan
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Mean and standard deviation of each feature over the training rows."""
-
-    mean: Tensor
-    std: Tensor
-
-    def apply(self, block: Tensor, normalise: str) -> Tensor:
-        """Normalise (B, D) rows.
-
-        ``"l2"``: to unit length; ``"scale"``: each feature to mean 0, all by one number to mean variance 1;
-        ``"standard"``: each feature to mean 0 and variance 1.
-        """
-        if normalise == "l2":
-            return F.normalize(block, dim=1)
-        if normalise == "scale":
-            return (block - self.mean) / self.std.square().mean().sqrt()
-        return (block - self.mean) / self.std if normalise == "standard" else block
 
 
 class LinearProbe(SoftmaxProbe):
@@ -162,15 +129,15 @@ class LinearProbe(SoftmaxProbe):
         self, X: Features | Tensor, codes: Rows, rows: Rows, heads: list[Head], place: torch.device
     ) -> tuple[list[Tensor], Scaling]:
         """Train all heads on some rows: for each normalisation (H, C, D + 1) weights, in the order of ``heads``."""
-        scaling = _scaling(X, rows, place)
+        scaling = scaling_of(X, rows, place)
         groups = [(n, [h for h in heads if h.normalise == n]) for n in NORMALISATIONS]
+        size = min(self.batch_size, len(rows))
         stacks = [
-            _Stack(group, normalise, X.shape[1], len(self.classes_), self.momentum, place)
+            Stack(group, normalise, X.shape[1], len(self.classes_), self.momentum, size, place)
             for normalise, group in groups
             if group
         ]
         targets = torch.from_numpy(codes).to(place)
-        size = min(self.batch_size, len(rows))
         per_epoch = -(-len(rows) // size)
         epochs = max(self.epochs, -(-self.min_steps // per_epoch))
         step = 0
@@ -232,60 +199,3 @@ class LinearProbe(SoftmaxProbe):
             if getattr(self, count) < 1:
                 raise InputError(f"LinearProbe: {count} must be at least 1, not {getattr(self, count)!r}.")
         return [Head(float(r), float(d), n) for n in NORMALISATIONS if n in names for d in decays for r in rates]
-
-
-class _Stack:
-    """H heads as the columns of one (D + 1, C·H) matrix; the gradient of softmax regression needs no autograd.
-
-    Heads vary fastest: a softmax over classes then runs along vectors of heads, several times faster on a CPU.
-    """
-
-    def __init__(
-        self, heads: list[Head], normalise: str, dim: int, classes: int, momentum: float, device: torch.device
-    ) -> None:
-        self.normalise, self.classes, self.momentum = normalise, classes, momentum
-        self.weight = torch.zeros(dim + 1, len(heads) * classes, device=device)
-        self.velocity = torch.zeros_like(self.weight)
-        self.lr = torch.tensor([h.lr for h in heads], device=device).repeat(classes)
-        decay = torch.tensor([h.weight_decay for h in heads], device=device).repeat(classes)
-        self.decay = decay if bool(decay.any()) else None
-
-    def step(self, x: Tensor, target: Tensor, schedule: float) -> None:
-        """One SGD step of every head on the same batch: v ← mv + g + λw, w ← w - lr·v."""
-        delta = torch.addmm(self.weight[-1], x, self.weight[:-1]).view(len(x), self.classes, -1)
-        # e^-60 is nothing beside the largest class's 1; below e^-87 denormals would slow the products tenfold.
-        delta = delta.sub_(delta.amax(1, keepdim=True)).clamp_min_(-60).exp_()
-        delta.div_(delta.sum(1, keepdim=True))
-        delta[torch.arange(len(x), device=x.device), target] -= 1
-        error = delta.view(len(x), -1)
-        # The product adds the mean gradient straight onto the decayed velocity: no buffer, two passes fewer.
-        self.velocity[:-1].addmm_(x.T, error, beta=self.momentum, alpha=1 / len(x))
-        self.velocity[-1].mul_(self.momentum).add_(error.sum(0), alpha=1 / len(x))
-        if self.decay is not None:
-            self.velocity[:-1].addcmul_(self.weight[:-1], self.decay)
-        self.weight.addcmul_(self.velocity, self.lr, value=-schedule)
-
-    def weights(self) -> Tensor:
-        """(H, C, D + 1)."""
-        return self.weight.view(len(self.weight), self.classes, -1).permute(2, 1, 0).contiguous()
-
-
-def _scaling(X: Features | Tensor, rows: Rows, place: torch.device) -> Scaling:
-    """Mean and standard deviation over some rows, in one sweep of shifted float64 sums."""
-    shift: Tensor | None = None
-    total = square = torch.zeros(())
-    chosen = torch.zeros(len(X), dtype=torch.bool)
-    chosen[torch.from_numpy(rows)] = True
-    for part, block in blocks(X, place):
-        kept = block[chosen[part].to(place)].double()
-        if not len(kept):
-            continue
-        if shift is None:
-            shift = kept.mean(0)
-            total, square = torch.zeros_like(shift), torch.zeros_like(shift)
-        total += (kept - shift).sum(0)
-        square += (kept - shift).square().sum(0)
-    assert shift is not None
-    mean = total / len(rows)
-    variance = (square / len(rows) - mean.square()).clamp_min(0)
-    return Scaling((mean + shift).float(), (variance + EPS).sqrt().float())

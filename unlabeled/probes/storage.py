@@ -28,7 +28,7 @@ PROBES = {
     "NearestMeanProbe": "nmc",
     "RidgeProbe": "ridge",
 }
-RECORDS = {"Head": "linear", "KNNChoice": "knn", "PathPoint": "logistic"}
+RECORDS = {"Head": "stacked", "KNNChoice": "knn", "PathPoint": "logistic"}
 
 
 def save(probe: Probe, path: str | Path) -> None:
