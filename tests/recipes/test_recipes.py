@@ -55,6 +55,7 @@ def test_overrides_reach_every_kind_of_field() -> None:
     [
         ("optimizer.lrr=3", "unknown key 'optimizer.lrr'. Did you mean 'optimizer.lr'?"),
         ("metod.x=1", "unknown key 'metod'. Did you mean 'method'?"),
+        ("logger=wandb", "unknown key 'logger'. Did you mean 'output.logger'?"),
         ("method.temprature=1", "unknown key 'method.temprature'. Did you mean 'method.temperature'?"),
         ("views.0.sclae=[1,2]", "unknown key 'views.0.sclae'. Did you mean 'views.0.scale'?"),
         ("method=simclx", "unknown method 'simclx'. Did you mean 'simclr'?"),

@@ -145,7 +145,9 @@ def explain(
         known = list(parent.model_fields) if parent else []
         prefix = path.rpartition(".")[0]
         known = [f"{prefix}.{name}" if prefix else name for name in known]
-        return UserError(f"{where}: unknown key '{path}'.{nearest(path, known)}{more}")
+        inside = [] if prefix else _inside(model, path)
+        meant = nearest(inside[0], inside) if inside else nearest(path, known)
+        return UserError(f"{where}: unknown key '{path}'.{meant}{more}")
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     plain = isinstance(given, str | int | float | bool | None) and first["type"] != "value_error"
@@ -153,6 +155,16 @@ def explain(
     return UserError(
         f"{where}: {path + ': ' if path else ''}{message[:1].lower()}{message[1:]}{shown}{more}".rstrip(".")
     )
+
+
+def _inside(model: type[BaseModel], name: str) -> list[str]:
+    """Where one level deeper there is a setting of this very name: ``lr`` is ``optimizer.lr``."""
+    return [
+        f"{key}.{name}"
+        for key, field in model.model_fields.items()
+        for part in _types(field.annotation)
+        if isinstance(part, type) and issubclass(part, BaseModel) and name in part.model_fields
+    ]
 
 
 def _model_at(model: type[BaseModel], path: Sequence[Any], method: type[BaseModel] | None) -> type[BaseModel] | None:

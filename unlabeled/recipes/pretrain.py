@@ -25,7 +25,7 @@ from unlabeled.data.views import Views
 from unlabeled.probes.fewshot import labelled_rows
 from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.recipes.health import Health
-from unlabeled.recipes.loggers import make_loggers
+from unlabeled.recipes.loggers import check_logger, close_loggers, make_loggers
 from unlabeled.recipes.models import backbone_folder
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run, command_line, same_recipe
@@ -124,6 +124,7 @@ class Prepared:
 def prepare(recipe: Recipe) -> Prepared:
     """Open the data and build the model, checking everything that can be checked before training."""
     hardware = hardware_of(recipe)
+    check_logger(recipe.output.logger)
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)
     data = recipe.data
@@ -232,9 +233,10 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         log_every=recipe.output.log_every,
         save_seconds=recipe.output.save_seconds,
         observe_every=max(recipe.health.every, 1),
-        loggers=make_loggers(recipe.output.logger, run.folder),
+        loggers=make_loggers(recipe.output.logger, run.folder, recipe.model_dump(mode="json")),
     )
     observer = Health(images, recipe.health, ready.info, run.folder, recipe.seed) if recipe.health.every else None
+    status = "failed"
     try:
         train(
             ready.method,
@@ -249,8 +251,11 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
             observer=observer,
             resume=resume,
         )
+        status = "success"
     except Interrupted as error:
         raise Interrupted(f"{error}; go on with: unlabeled pretrain {run.folder} --resume") from error
+    finally:
+        close_loggers(keeping.loggers, status)
     if dist.rank() == 0:
         _export(run, ready.method, images)
 

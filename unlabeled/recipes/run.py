@@ -22,7 +22,8 @@ from unlabeled.recipes.schema import Recipe
 
 WRITTEN = (
     "recipe.yaml", "metrics.csv", "environment.json", "data.json", "demo.json", "checkpoints", "backbone", "teacher",
-    "classifier", "probes", "forgetting", "pictures", "tensorboard", "report.html",
+    "classifier", "probes", "forgetting", "pictures", "tensorboard", "wandb", "mlflow.db", "mlartifacts",
+    "report.html",
 )  # fmt: skip
 """Everything a run writes at the top of its folder; nothing else is ever removed."""
 
