@@ -37,7 +37,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (x, y), (x_test, y_test) = blobs(180), blobs(60)
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     common = [f"data=npz:{folder / 'data.npz'}", "batch_size=32", "optimizer.lr=0.05", "health.every=0"]
-    common.append("hardware.precision=32-true")
     pretrain("supervised", folder / "classifier", overrides=(*common, "epochs=4"))
     pretrain("supervised", folder / "noisy", overrides=(*common, "epochs=1", "data.corrupt=noisy:50%@0-1"))
     pretrain("random", folder / "backbone", overrides=(*common[:2], "epochs=0"))

@@ -34,6 +34,7 @@ from unlabeled.ssl.batches import Shuffled
 from unlabeled.ssl.loop import Hardware, Keeping, best_precision, train
 from unlabeled.ssl.method import DataInfo, Method
 from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.precision import smaller_than_a_stride
 
 
 def pretrain(
@@ -91,9 +92,8 @@ def default_folder(recipe: Recipe) -> Path:
 
 def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
     if not run.exists():
-        leftovers = [entry.name for entry in run.folder.iterdir() if entry.name != ".lock"]
-        if leftovers:
-            raise UserError(f"{run.folder} is not empty and holds no run ('{leftovers[0]}'); choose another --out.")
+        if foreign := run.foreign():
+            raise UserError(f"{run.folder} is not empty and holds no run ('{foreign}'); choose another --out.")
         return False
     if overwrite:
         return False
@@ -156,6 +156,8 @@ def prepare(recipe: Recipe) -> Prepared:
         loaded = Backbone(backbone)
         mean, std = (tuple(values.flatten().tolist()) for values in (loaded.mean, loaded.std))
     info = DataInfo(len(images), channels, height, width, len(classes) if classes else None, mean, std)
+    smallest = min(view.size or height for view in recipe.views)
+    hardware = _without_broken_precision(hardware, recipe, backbone, (channels, smallest, smallest))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(recipe.seed, "method"))
         method = method_class(recipe.method, backbone, info)
@@ -211,6 +213,19 @@ def hardware_of(recipe: Recipe) -> Hardware:
     return Hardware(chosen.accelerator, chosen.devices, chosen.nodes, strategy, precision, chosen.compile)
 
 
+def _without_broken_precision(
+    hardware: Hardware, recipe: Recipe, backbone: nn.Module, shape: tuple[int, int, int]
+) -> Hardware:
+    on_cpu = hardware.accelerator == "cpu" or (hardware.accelerator == "auto" and not torch.cuda.is_available())
+    if "bf16" not in hardware.precision or not on_cpu or not smaller_than_a_stride(backbone, shape):
+        return hardware
+    why = f"{recipe.backbone.name} shrinks {'×'.join(map(str, shape))} images below a stride; bfloat16 is broken there"
+    if recipe.hardware.precision != "auto":
+        raise UserError(f"{why} on CPU; set hardware.precision=32-true, or larger images with data.size.")
+    say(f"{why} on CPU: computing in float32. Larger images (data.size) or a smaller stride would serve it better.")
+    return dataclasses.replace(hardware, precision="32-true")
+
+
 def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
     ready = prepare(recipe)
     images = ready.images
@@ -218,7 +233,7 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         # only now is it sure that the run can start: an older one is not given up before
         if not resume:
             run.clear()
-            run.begin(recipe, command_line())
+        run.begin(recipe, command_line())
         _describe(run, images)
     if ready.method.needs_prepare:
         ready.method.prepare(

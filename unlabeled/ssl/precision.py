@@ -1,4 +1,4 @@
-"""Losses in full precision, whatever autocast does around them."""
+"""Where half precision would go wrong: losses, and images smaller than a stride."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,3 +32,27 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
             return function(*map(_widen, args), **{key: _widen(value) for key, value in kwargs.items()})
 
     return wrapped
+
+
+def smaller_than_a_stride(backbone: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether a convolution of ``backbone`` sees maps smaller than its stride on ``(C, H, W)`` images.
+
+    PyTorch's bfloat16 convolutions on CPU (oneDNN, seen with torch 2.15 on AMX) then read memory that nobody wrote when
+    they compute the gradient of the weights: training is not repeatable, and NaN sooner or later.
+    """
+    found = False
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal found
+        assert isinstance(layer, nn.Conv2d)
+        sides = zip(inputs[0].shape[-2:], layer.stride, layer.kernel_size, strict=True)
+        found |= any(kernel > 1 and side < stride for side, stride, kernel in sides)
+
+    hooks = [layer.register_forward_pre_hook(look) for layer in backbone.modules() if isinstance(layer, nn.Conv2d)]
+    training = backbone.training
+    with torch.no_grad():
+        backbone.eval()(torch.zeros(1, *shape))
+    backbone.train(training)
+    for hook in hooks:
+        hook.remove()
+    return found
