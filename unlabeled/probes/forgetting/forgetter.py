@@ -7,7 +7,8 @@ import io
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -145,6 +146,20 @@ class Epoch:
     stop: bool = False
 
 
+@contextmanager
+def without_denormals() -> Iterator[None]:
+    """Let the processor round numbers below 1e-38 to zero.
+
+    Weight decay draws the weights of dead units, and Adam's moments, down to such numbers; computing with them takes
+    microcode, and made a step of the 2-conv network ten times as slow. PyTorch's default is restored afterwards.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def run_epochs(
     stage: str, epochs: int, parts: Mapping[str, Stateful], epoch: Callable[[int], Epoch], checkpoint: Checkpoint
 ) -> None:
@@ -162,7 +177,7 @@ def run_epochs(
         first, stopped = int(state["epoch"]), bool(state["stopped"])
     if stopped or first >= epochs:
         return
-    with progress(stage, epochs, first, "epoch") as tick:
+    with progress(stage, epochs, first, "epoch") as tick, without_denormals():
         for number in range(first, epochs):
             outcome = epoch(number)
             if not math.isfinite(outcome.loss):
