@@ -35,7 +35,7 @@ def test_bfloat16_is_left_where_it_is_broken(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", **images, **labels)
     common = [f"data=npz:{tmp_path / 'data.npz'}", "batch_size=32", "hardware.accelerator=cpu"]
     assert prepare(load_recipe("supervised", common)).hardware.precision == "32-true"
-    with pytest.raises(UserError, match="hardware.precision=32-true"):
+    with pytest.raises(UserError, match=r"hardware\.precision=32-true"):
         prepare(load_recipe("supervised", [*common, "hardware.precision=bf16-mixed"]))
     wide = prepare(load_recipe("supervised", [*common, "backbone.args.stem_stride=1"]))
     assert wide.hardware.precision == best_precision("cpu")
