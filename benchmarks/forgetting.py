@@ -27,9 +27,10 @@ from unlabeled.probes.forgetting import methods as m
 from unlabeled.probes.forgetting.boundary import BoundaryExpandConfig, BoundaryShrinkConfig
 from unlabeled.probes.forgetting.classifier import Classifier, paper_cnn
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
+from unlabeled.probes.forgetting.epochs import Checkpoint
 from unlabeled.probes.forgetting.evaluate import Task
 from unlabeled.probes.forgetting.finetune import FineTuneConfig
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData, Forgetter
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter
 from unlabeled.probes.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
 from unlabeled.probes.forgetting.l1_sparse import L1SparseConfig
 from unlabeled.probes.forgetting.laf import LAFConfig

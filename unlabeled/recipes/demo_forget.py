@@ -6,8 +6,8 @@ from pathlib import Path
 
 from unlabeled.data import ImageSet
 from unlabeled.probes.forgetting.classifier import Classifier, paper_cnn
+from unlabeled.probes.forgetting.epochs import Checkpoint
 from unlabeled.probes.forgetting.evaluate import Task
-from unlabeled.probes.forgetting.forgetter import Checkpoint
 from unlabeled.probes.forgetting.images import LabelledImages, Preprocess
 from unlabeled.probes.forgetting.laf import LAF, LAFConfig
 from unlabeled.probes.forgetting.protocol import Protocol, Row, retrain_by

@@ -19,8 +19,9 @@ from unlabeled.core.files import atomic_folder, atomic_write_json, atomic_write_
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
+from unlabeled.probes.forgetting.epochs import Checkpoint
 from unlabeled.probes.forgetting.evaluate import Task
-from unlabeled.probes.forgetting.forgetter import Checkpoint, Forgetter
+from unlabeled.probes.forgetting.forgetter import Forgetter
 from unlabeled.probes.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
 from unlabeled.probes.forgetting.methods import METHODS
 from unlabeled.probes.forgetting.protocol import Protocol, Retrainer, Row

@@ -10,7 +10,7 @@ from torch import nn
 
 from unlabeled.core.errors import UserError
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint, paper_cnn, reinitialised, wrap
-from unlabeled.probes.forgetting.forgetter import Checkpoint
+from unlabeled.probes.forgetting.epochs import Checkpoint
 from unlabeled.probes.forgetting.store import cached, load_classifier, save_classifier
 
 

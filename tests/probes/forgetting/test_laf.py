@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from unlabeled.core.errors import UserError
 from unlabeled.probes.forgetting.classifier import Classifier
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData
+from unlabeled.probes.forgetting.epochs import Checkpoint
+from unlabeled.probes.forgetting.forgetter import ForgetData
 from unlabeled.probes.forgetting.laf import LAF, LAFConfig, alignment_loss, phi, unlearning_loss
 from unlabeled.probes.forgetting.vae import EmbeddingVAE, train_vae
 

@@ -9,12 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from unlabeled.core.errors import Diverged, UserError
-from unlabeled.probes.forgetting import forgetter as contract
+from unlabeled.probes.forgetting import epochs as contract
 from unlabeled.probes.forgetting.boundary import nearest_classes
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
 from unlabeled.probes.forgetting.duck import class_means, nearest_wrong
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
-from unlabeled.probes.forgetting.forgetter import Checkpoint, Epoch, ForgetData, Forgetter, run_epochs
+from unlabeled.probes.forgetting.epochs import Checkpoint, Epoch, run_epochs
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter
 from unlabeled.probes.forgetting.methods import METHODS
 from unlabeled.probes.forgetting.paired import walk_pairs, wrong_labels
 from unlabeled.probes.forgetting.salun import saliency_mask

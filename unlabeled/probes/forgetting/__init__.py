@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _WHERE = {
-    "Checkpoint": "forgetter",
+    "Checkpoint": "epochs",
     "Classifier": "classifier",
     "ForgetData": "forgetter",
     "ForgetSplit": "split",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -9,15 +11,8 @@ from torch import Tensor
 
 from unlabeled.core import rng
 from unlabeled.probes.forgetting.classifier import Classifier, reinitialised
-from unlabeled.probes.forgetting.forgetter import (
-    Checkpoint,
-    Epoch,
-    ForgetData,
-    Forgetter,
-    TrainConfig,
-    adam,
-    run_epochs,
-)
+from unlabeled.probes.forgetting.epochs import Checkpoint, adam, train_epochs
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig
 from unlabeled.probes.forgetting.images import Rows, UnlabelledImages
 from unlabeled.probes.forgetting.paired import train_paired
 from unlabeled.probes.forgetting.scrub import divergence
@@ -110,17 +105,9 @@ class StochasticTeacher(Forgetter):
         checkpoint: Checkpoint,
     ) -> None:
         c = self.config
-        optimiser = adam(model.parameters(), c.lr, c.weight_decay)
 
-        def epoch(number: int) -> Epoch:
-            model.train()
-            losses: list[Tensor] = []
+        def losses(number: int) -> Iterator[Tensor]:
             for batch in images.batches(c.batch_size, device, ("forgetting", stage, seed, number)):
-                loss = divergence(model(batch), teacher(batch), c.temperature)
-                optimiser.zero_grad()
-                torch.autograd.backward(loss)
-                optimiser.step()
-                losses.append(loss.detach())
-            return Epoch(float(torch.stack(losses).mean()))
+                yield divergence(model(batch), teacher(batch), c.temperature)
 
-        run_epochs(stage, epochs, {"model": model, "optimiser": optimiser}, epoch, checkpoint)
+        train_epochs(stage, epochs, model, adam(model.parameters(), c.lr, c.weight_decay), losses, checkpoint)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData, Forgetter, TrainConfig, need_labels
+from unlabeled.probes.forgetting.epochs import Checkpoint
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig, need_labels
 from unlabeled.probes.forgetting.images import LabelledImages
 from unlabeled.probes.forgetting.retrain import train_classifier
 

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from unlabeled.probes.forgetting.classifier import Classifier
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData, Forgetter, TrainConfig, need_labels
+from unlabeled.probes.forgetting.epochs import Checkpoint
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig, need_labels
 from unlabeled.probes.forgetting.images import Rows
 from unlabeled.probes.forgetting.paired import train_paired
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,16 +12,8 @@ from torch.nn import functional as F
 from unlabeled.core import rng
 from unlabeled.probes.forgetting.classifier import Classifier, reinitialised
 from unlabeled.probes.forgetting.embed import embed_all
-from unlabeled.probes.forgetting.forgetter import (
-    Checkpoint,
-    Epoch,
-    ForgetData,
-    Forgetter,
-    TrainConfig,
-    adam,
-    need_labels,
-    run_epochs,
-)
+from unlabeled.probes.forgetting.epochs import Checkpoint, adam, train_epochs
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig, need_labels
 
 
 def fit_head(
@@ -35,21 +29,13 @@ def fit_head(
     checkpoint: Checkpoint,
 ) -> None:
     """Train ``head`` in place with cross-entropy on ``(N, D)`` embeddings."""
-    optimiser = adam(head.parameters(), lr)
 
-    def epoch(number: int) -> Epoch:
-        head.train()
+    def losses(number: int) -> Iterator[Tensor]:
         order = torch.randperm(len(embeddings), generator=rng.torch_generator("forgetting", stage, seed, number))
-        total = torch.zeros((), device=embeddings.device)
         for rows in torch.split(order.to(embeddings.device), batch_size):
-            loss = F.cross_entropy(head(embeddings[rows]), labels[rows])
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            total += loss.detach() * len(rows)
-        return Epoch(float(total / len(order)))
+            yield F.cross_entropy(head(embeddings[rows]), labels[rows])
 
-    run_epochs(stage, epochs, {"head": head, "optimiser": optimiser}, epoch, checkpoint)
+    train_epochs(stage, epochs, head, adam(head.parameters(), lr), losses, checkpoint)
     head.eval()
 
 

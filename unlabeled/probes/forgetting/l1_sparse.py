@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData, Forgetter, TrainConfig, need_labels
+from unlabeled.probes.forgetting.epochs import Checkpoint
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig, need_labels
 from unlabeled.probes.forgetting.retrain import train_classifier
 
 

@@ -13,15 +13,8 @@ from torch.nn import functional as F
 from unlabeled.core import rng
 from unlabeled.probes.forgetting.classifier import Classifier
 from unlabeled.probes.forgetting.embed import embed_all
-from unlabeled.probes.forgetting.forgetter import (
-    Checkpoint,
-    Epoch,
-    ForgetData,
-    Forgetter,
-    ForgetterConfig,
-    adam,
-    run_epochs,
-)
+from unlabeled.probes.forgetting.epochs import Checkpoint, Epoch, adam, descend, run_epochs
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, ForgetterConfig
 from unlabeled.probes.forgetting.images import UnlabelledImages
 from unlabeled.probes.forgetting.stopping import UnseenError
 from unlabeled.probes.forgetting.vae import EmbeddingVAE, train_vae
@@ -168,19 +161,13 @@ class LAF(Forgetter):
                     part.error(embeddings[cut:], noise(len(leave), number, step, "forget")),
                     c.phi,
                 )
-                _step(loss, unlearn)
+                total += descend(loss, unlearn) / cut
                 embeddings = model.embed(images)
                 aligned = alignment_loss(
                     embeddings[:cut], retain0[keep], embeddings[cut:], forget0[leave], c.temperature
                 )
-                _step(aligned, align)
-                total, steps = total + loss.detach() / cut, steps + 1
+                descend(aligned, align)
+                steps += 1
             return Epoch(float(total / steps))
 
         run_epochs("laf", c.epochs, {"model": model, "unlearn": unlearn, "align": align}, epoch, checkpoint)
-
-
-def _step(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    optimiser.zero_grad()
-    torch.autograd.backward(loss)
-    optimiser.step()

@@ -9,7 +9,8 @@ from pydantic import Field
 from unlabeled.core import rng
 from unlabeled.probes.forgetting.classifier import Classifier
 from unlabeled.probes.forgetting.embed import embed_all
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData, Forgetter, need_labels
+from unlabeled.probes.forgetting.epochs import Checkpoint
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, need_labels
 from unlabeled.probes.forgetting.head_only import fit_head
 from unlabeled.probes.forgetting.laf import LAF, LAFConfig
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import Checkpoint, Epoch, ForgetData, TrainConfig, adam, run_epochs
+from unlabeled.probes.forgetting.epochs import Checkpoint, adam, train_epochs
+from unlabeled.probes.forgetting.forgetter import ForgetData, TrainConfig
 from unlabeled.probes.forgetting.images import Rows, UnlabelledImages
 
 PairLoss = Callable[[Rows, Rows], Tensor]
@@ -54,26 +55,16 @@ def train_paired(
         mask: 0/1 tensors by parameter name; a parameter moves only where its mask is 1.
         stop: asked after each epoch.
     """
-    optimiser = adam(model.parameters(), config.lr, config.weight_decay)
-    masked: list[tuple[nn.Parameter, Tensor]] = []
-    if mask is not None:
-        masked = [(parameter, mask[name]) for name, parameter in model.named_parameters()]
 
-    def epoch(number: int) -> Epoch:
-        model.train()
-        losses: list[Tensor] = []
+    def losses(number: int) -> Iterator[Tensor]:
         for keep, leave in walk_pairs(data.retain, data.forget, config.batch_size, ("forgetting", stage, seed, number)):
-            loss = loss_of(keep, leave)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            for parameter, allowed in masked:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(allowed)
-            optimiser.step()
-            losses.append(loss.detach())
-        return Epoch(float(torch.stack(losses).mean()), stop is not None and stop())
+            yield loss_of(keep, leave)
 
-    run_epochs(stage, config.epochs, {"model": model, "optimiser": optimiser}, epoch, checkpoint)
+    optimiser = adam(model.parameters(), config.lr, config.weight_decay)
+    hooks = [] if mask is None else [p.register_hook(mask[name].mul) for name, p in model.named_parameters()]
+    train_epochs(stage, config.epochs, model, optimiser, losses, checkpoint, stop)
+    for hook in hooks:
+        hook.remove()
 
 
 def wrong_labels(labels: Tensor, classes: int, generator: np.random.Generator) -> Tensor:

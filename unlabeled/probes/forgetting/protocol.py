@@ -17,8 +17,9 @@ import torch
 from unlabeled.core import files
 from unlabeled.core.progress import say
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
+from unlabeled.probes.forgetting.epochs import Checkpoint, Seconds
 from unlabeled.probes.forgetting.evaluate import Evaluator, Task
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData, Forgetter, Seconds
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter
 from unlabeled.probes.forgetting.head_only import HeadOnly
 from unlabeled.probes.forgetting.images import LabelledImages
 from unlabeled.probes.forgetting.store import Trained, cached

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from unlabeled.core import rng
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import Checkpoint, ForgetData, Forgetter, TrainConfig, need_labels
+from unlabeled.probes.forgetting.epochs import Checkpoint
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig, need_labels
 from unlabeled.probes.forgetting.images import Rows
 from unlabeled.probes.forgetting.paired import train_paired, wrong_labels
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from unlabeled.core import rng
 from unlabeled.probes.forgetting.classifier import Classifier
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
-from unlabeled.probes.forgetting.forgetter import adam, prepared
+from unlabeled.probes.forgetting.epochs import adam, descend
+from unlabeled.probes.forgetting.forgetter import prepared
 from unlabeled.probes.forgetting.images import LabelledImages
 from unlabeled.probes.forgetting.measures import accuracy
 
@@ -57,9 +58,7 @@ def relearn_curve(
         for step in range(steps[-1], steps[-1] + every):
             positions = order[(step * batch_size + np.arange(batch_size)) % len(order)].astype(np.int64)
             images, labels = forget.labelled(positions, device)
-            optimiser.zero_grad()
-            torch.autograd.backward(F.cross_entropy(student(images), labels))
-            optimiser.step()
+            descend(F.cross_entropy(student(images), labels), optimiser)
         steps.append(steps[-1] + every)
         curve.append(look())
         if curve[-1] >= target:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.probes.forgetting.classifier import Classifier, reinitialised
-from unlabeled.probes.forgetting.forgetter import (
-    Checkpoint,
-    Epoch,
-    ForgetData,
-    Forgetter,
-    TrainConfig,
-    adam,
-    need_labels,
-    prepared,
-    run_epochs,
-)
+from unlabeled.probes.forgetting.epochs import Checkpoint, adam, train_epochs
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig, need_labels, prepared
 from unlabeled.probes.forgetting.images import LabelledImages
 
 
@@ -45,24 +39,18 @@ def train_classifier(
         l1: weight γ of an L1 penalty on all parameters and the number of epochs over which γ falls to 0.
     """
     trained = prepared(model, device)
-    optimiser = adam(trained.parameters(), config.lr, config.weight_decay)
 
-    def epoch(number: int) -> Epoch:
-        trained.train()
+    def losses(number: int) -> Iterator[Tensor]:
         weight = l1[0] * max(0.0, 1 - number / l1[1])
-        total, steps = torch.zeros((), device=device), 0
         key = ("forgetting", stage, seed, number)
         for images, labels in data.labelled_batches(config.batch_size, device, key, drop_last=True):
             loss = F.cross_entropy(trained(images), labels)
             if weight:
                 loss = loss + weight * torch.stack([p.abs().sum() for p in trained.parameters()]).sum()
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            total, steps = total + loss.detach(), steps + 1
-        return Epoch(float(total / steps))
+            yield loss
 
-    run_epochs(stage, config.epochs, {"model": trained, "optimiser": optimiser}, epoch, checkpoint or Checkpoint())
+    optimiser = adam(trained.parameters(), config.lr, config.weight_decay)
+    train_epochs(stage, config.epochs, trained, optimiser, losses, checkpoint or Checkpoint())
     return trained.eval()
 
 

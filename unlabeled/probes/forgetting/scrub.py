@@ -8,16 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import (
-    Checkpoint,
-    Epoch,
-    ForgetData,
-    Forgetter,
-    TrainConfig,
-    adam,
-    need_labels,
-    run_epochs,
-)
+from unlabeled.probes.forgetting.epochs import Checkpoint, Epoch, adam, descend, run_epochs
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, TrainConfig, need_labels
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -57,24 +49,18 @@ class Scrub(Forgetter):
         teacher = model.copy().eval().requires_grad_(False)
         down, up = adam(model.parameters(), c.lr, c.weight_decay), adam(model.parameters(), c.max_lr)
 
-        def step(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-
         def epoch(number: int) -> Epoch:
             model.train()
             key = ("forgetting", "scrub", seed, number)
             if number < c.max_epochs:
                 for images in data.forget.batches(c.max_batch_size, device, (*key, "forget")):
-                    step(-divergence(model(images), teacher(images), c.temperature), up)
+                    descend(-divergence(model(images), teacher(images), c.temperature), up)
             losses: list[Tensor] = []
             for images, labels in retain.labelled_batches(c.batch_size, device, (*key, "retain"), drop_last=True):
                 logits = model(images)
                 loss = c.gamma * F.cross_entropy(logits, labels)
                 loss = loss + c.alpha * divergence(logits, teacher(images), c.temperature)
-                step(loss, down)
-                losses.append(loss.detach())
+                losses.append(descend(loss, down))
             return Epoch(float(torch.stack(losses).mean()))
 
         run_epochs("scrub", c.epochs, {"model": model, "down": down, "up": up}, epoch, checkpoint)

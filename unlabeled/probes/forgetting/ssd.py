@@ -10,13 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import (
-    Checkpoint,
-    ForgetData,
-    Forgetter,
-    ForgetterConfig,
-    need_labels,
-)
+from unlabeled.probes.forgetting.epochs import Checkpoint
+from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, ForgetterConfig, need_labels
 
 
 class SSDConfig(ForgetterConfig):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from unlabeled.core import files
 from unlabeled.core.errors import UserError
 from unlabeled.probes.forgetting.classifier import Classifier
-from unlabeled.probes.forgetting.forgetter import Checkpoint, Seconds
+from unlabeled.probes.forgetting.epochs import Checkpoint, Seconds
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from unlabeled.core import rng
-from unlabeled.probes.forgetting.forgetter import Checkpoint, Epoch, adam, run_epochs
+from unlabeled.probes.forgetting.epochs import Checkpoint, adam, train_epochs
 
 
 class EmbeddingVAE(nn.Module):
@@ -78,21 +79,14 @@ def train_vae(
         torch.manual_seed(rng.derive("forgetting", stage, seed))
         vae = EmbeddingVAE(embeddings.shape[1], latent, decoder)
     vae = vae.to(embeddings.device)
-    optimiser = adam(vae.parameters(), lr)
 
-    def epoch(number: int) -> Epoch:
+    def losses(number: int) -> Iterator[Tensor]:
         generator = rng.torch_generator("forgetting", stage, seed, number)
         order = torch.randperm(len(embeddings), generator=generator)
         noise = torch.randn(len(embeddings), latent, generator=generator).to(embeddings.device)
-        total = torch.zeros((), device=embeddings.device)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size].to(embeddings.device)
-            loss = vae.loss(embeddings[rows], noise[start : start + len(rows)], kl_weight)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            total += loss.detach() * len(rows)
-        return Epoch(float(total / len(order)))
+            yield vae.loss(embeddings[rows], noise[start : start + len(rows)], kl_weight)
 
-    run_epochs(stage, epochs, {"vae": vae, "optimiser": optimiser}, epoch, checkpoint)
+    train_epochs(stage, epochs, vae, adam(vae.parameters(), lr), losses, checkpoint)
     return vae.eval().requires_grad_(False)
