@@ -20,15 +20,15 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from unlabeled.core.errors import UserError
-from unlabeled.core.files import atomic_write, atomic_write_json, explained, locked
-from unlabeled.core.progress import progress, say
+from unlabeled.core.files import atomic_write, atomic_write_json, explained, locked, sweep
+from unlabeled.core.progress import progress
 from unlabeled.data import decode
 from unlabeled.data.images import BadFile, Pixels
 from unlabeled.data.listing import Listing, digest, printable
@@ -68,17 +68,9 @@ def prepare(listing: Listing, shape: Shape, *, name: str, max_bad_fraction: floa
     store = _Store(folder, listing, shape, name, max_bad_fraction)
     stored = store.whole()
     if stored is None:
-        with ExitStack() as stack:
-            lock = folder.with_suffix(".lock")
-            try:
-                stack.enter_context(locked(lock, wait=0.1, busy="busy"))
-            except UserError as error:
-                if str(error) != "busy":
-                    raise
-                say(f"another process is decoding '{name}'; waiting for it")
-                stack.enter_context(locked(lock))
-            with explained(folder):
-                stored = store.whole() or store.decode()
+        with locked(folder.with_suffix(".lock"), waiting=f"another process is decoding '{name}'"), explained(folder):
+            sweep(folder)
+            stored = store.whole() or store.decode()
     store.limit(stored.bad)
     return stored
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unlabeled.core import dist
 from unlabeled.core.errors import UserError
-from unlabeled.core.files import atomic_write_json, explained, locked
+from unlabeled.core.files import atomic_write_json, explained, locked, remove, sweep
 from unlabeled.core.progress import progress
 
 Rows = npt.NDArray[np.int64]
@@ -56,7 +56,8 @@ class Store:
                 dist_barrier()  # rank 0 holds the lock for all
                 yield home
             else:
-                with locked(self.folder / f"{self.key}.lock"):
+                with locked(self.folder / f"{self.key}.lock", waiting="another process extracts these features"):
+                    sweep(home)
                     dist_barrier()
                     yield home
             return
@@ -75,11 +76,11 @@ class Store:
     def _finished(self, home: Path) -> npt.NDArray[Any] | None:
         try:
             manifest = json.loads((home / "manifest.json").read_text())
-            size = (home / "features.bin").stat().st_size
-        except (OSError, ValueError):
+            size, dim = (home / "features.bin").stat().st_size, int(manifest["dim"])
+            whole = manifest["complete"] is True and size == self.n * dim * self.dtype.itemsize > 0
+        except (OSError, ValueError, LookupError, TypeError):
             return None
-        whole = manifest.get("complete") and size == self.n * manifest["dim"] * self.dtype.itemsize
-        return self._map(home, manifest["dim"]) if whole else None
+        return self._map(home, dim) if whole else None
 
     def _map(self, home: Path, dim: int) -> npt.NDArray[Any]:
         return np.memmap(home / "features.bin", self.dtype, "r", shape=(self.n, dim))
@@ -141,12 +142,24 @@ class Store:
         if not dist.rank():
             with explained(home):
                 home.mkdir(parents=True, exist_ok=True)
-                if not all((home / name).exists() for name in ("manifest.json", "features.bin", "journal.bin")):
+                if not self._resumable(home):
+                    # new files in place of the old ones: another process may still read those through a memory map
+                    for name in ("manifest.json", "journal.bin", "features.bin"):
+                        remove(home / name)
                     for name in ("features.bin", "journal.bin"):
                         (home / name).write_bytes(b"")
                     atomic_write_json(home / "manifest.json", {"batch": self.batch, "complete": False})
         dist_barrier()
         return int(json.loads((home / "manifest.json").read_text())["batch"])
+
+    @staticmethod
+    def _resumable(home: Path) -> bool:
+        try:
+            manifest = json.loads((home / "manifest.json").read_text())
+            sound = manifest["complete"] is False and isinstance(manifest["batch"], int) and manifest["batch"] > 0
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+        return sound and all((home / name).is_file() for name in ("features.bin", "journal.bin"))
 
     def _checked(self, out: Tensor, first: int) -> npt.NDArray[Any]:
         stored = torch.float16 if self.dtype == np.float16 else torch.float32

@@ -37,7 +37,7 @@ def demo(out: Path, epochs: int = 30) -> str:
     start = time.monotonic()
     recipe = load_recipe("simclr", [f"data={DATA}", f"epochs={epochs}"])
     run = Run(out)
-    if out.exists() and any(out.iterdir()) and not run.exists():
+    if not run.exists() and run.foreign():
         raise UserError(f"{out} is not empty and holds no demo; choose another folder with --out.")
     say(f"1/4  pretraining a {recipe.backbone.name} with SimCLR on {DATA} (8,000 images, no labels) …")
     pretrain(recipe, out, resume=run.exists())

@@ -93,7 +93,7 @@ def forget(
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
     if folder.folder.resolve() == Path(model).resolve():
         raise UserError("--out is the model's own folder; the original is never changed, choose another folder.")
-    if any(folder.folder.glob("*")) and not (folder.folder / "forgetting").is_dir():
+    if folder.foreign() and not (folder.folder / "forgetting").is_dir():
         raise UserError(f"{folder.folder} is not empty and was not made by forgetting; choose another --out.")
     task = _task(original, train, test, split, unseen=any(s.replace(" ", "") == "stop=unseen" for s in settings))
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -223,7 +223,7 @@ def _export(new: Classifier, model: str | Path, folder: Run) -> None:
     source = Run(model)
     for name in ("recipe.yaml", "data.json"):
         if (source.folder / name).is_file():
-            shutil.copyfile(source.folder / name, folder.folder / name)
+            atomic_write_text(folder.folder / name, (source.folder / name).read_text())
     atomic_write_json(folder.folder / "environment.json", environment(command_line()))
     if new.head is not None:
         with atomic_folder(folder.folder / "classifier") as part:

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.core.errors import UserError
-from unlabeled.core.files import atomic_write_json, atomic_write_text, explained, locked
+from unlabeled.core.files import atomic_write_json, atomic_write_text, locked, remove, sweep
 from unlabeled.recipes.resolve import load_recipe, recipe_yaml
 from unlabeled.recipes.schema import Recipe
 
 WRITTEN = (
     "recipe.yaml", "metrics.csv", "environment.json", "data.json", "demo.json", "checkpoints", "backbone", "teacher",
-    "classifier", "probes", "forgetting", "pictures", "tensorboard", "wandb", "mlflow.db", "mlartifacts",
-    "report.html",
+    "classifier", "probes", "forgetting", "pictures", "tensorboard", "wandb", "mlflow.db", "mlartifacts", "report.html",
+    "finetune.json", "record.json", "table.md",
 )  # fmt: skip
 """Everything a run writes at the top of its folder; nothing else is ever removed."""
 
@@ -69,26 +68,36 @@ class Run:
         return content if isinstance(content, dict) else {}
 
     def begin(self, recipe: Recipe, command: str) -> None:
-        """Write down what is going to be done, before anything is done."""
-        atomic_write_text(self.folder / "recipe.yaml", recipe_yaml(recipe))
-        atomic_write_json(self.folder / "environment.json", environment(command))
+        """Write down what is going to be done, before anything is done; on resume, what is not yet written."""
+        if not self.exists():
+            atomic_write_text(self.folder / "recipe.yaml", recipe_yaml(recipe))
+        if not (self.folder / "environment.json").is_file():
+            atomic_write_json(self.folder / "environment.json", environment(command))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes out of the folder."""
         busy = f"another process works in {self.folder}; wait for it, stop it, or choose another --out."
         with locked(self.folder / ".lock", wait=0, busy=busy):
+            sweep(self.folder)
             yield
 
+    def foreign(self) -> str | None:
+        """The name of something in the folder that no run has put there, if there is any."""
+        if not self.folder.is_dir():
+            return None
+        names = sorted(entry.name for entry in self.folder.iterdir())
+        return next((name for name in names if name != ".lock" and not name.endswith(".part")), None)
+
     def clear(self) -> None:
-        """Remove what an earlier run wrote; anything else in the folder stays."""
-        with explained(self.folder):
-            for name in WRITTEN:
-                entry = self.folder / name
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink(missing_ok=True)
+        """Remove what an earlier run wrote; anything else in the folder stays.
+
+        First what makes it finished, then what it would go on from, last what makes it a run: killed in between, it
+        is never taken for more than it is.
+        """
+        rest = [name for name in WRITTEN if name not in ("backbone", "checkpoints", "recipe.yaml")]
+        for name in ("backbone", "checkpoints", *rest, "recipe.yaml"):
+            remove(self.folder / name)
 
 
 def same_recipe(old: Recipe, new: Recipe) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ class MetricsFile:
             self.columns += [name for name in row if name not in self.columns]
             self._rewrite()
             return
-        with explained(self.path), self.path.open("a", newline="") as handle:
+        # not "a", which would start a new file where the run was removed meanwhile
+        with explained(self.path), self.path.open("r+", newline="") as handle:
+            handle.seek(0, os.SEEK_END)
             csv.DictWriter(handle, self.columns).writerow(row)
 
     def _rewrite(self) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unlabeled.core import rng
 from unlabeled.core.config import Config
-from unlabeled.core.files import atomic_write, locked
+from unlabeled.core.files import atomic_write, locked, sweep
 from unlabeled.core.progress import progress
 from unlabeled.heads.autoencoder import Autoencoder
 from unlabeled.ssl.method import Images
@@ -53,16 +53,30 @@ def pseudo_labels(
     """
     key = rng.derive(images.fingerprint, seed, config.model_dump_json())
     folder = cache / f"autoencoder-{key:016x}"
-    with locked(folder / ".lock"):
+    with locked(folder / ".lock", waiting="another process makes these pseudo-labels"):
+        sweep(folder)
         latents_file, labels_file = folder / "latents.npy", folder / f"clusters-{clusters}.npy"
-        if not latents_file.is_file():
-            model = train_autoencoder(images, channels, config, seed=seed, file=folder / "training.pt", device=device)
-            _save(latents_file, latents(model, images, device))
-            (folder / "training.pt").unlink()
-        if not labels_file.is_file():
-            _save(labels_file, kmeans(np.load(latents_file, allow_pickle=False), clusters, seed))
-        labels: Array = np.load(labels_file, allow_pickle=False)
+        labels = _load(labels_file, np.int64, (len(images),))
+        if labels is None:
+            points = _load(latents_file, np.float32, (len(images), Autoencoder.latent_dim))
+            if points is None:
+                file = folder / "training.pt"
+                model = train_autoencoder(images, channels, config, seed=seed, file=file, device=device)
+                points = latents(model, images, device)
+                _save(latents_file, points)
+            (folder / "training.pt").unlink(missing_ok=True)
+            labels = kmeans(points, clusters, seed)
+            _save(labels_file, labels)
         return labels
+
+
+def _load(file: Path, kind: type, shape: tuple[int, ...]) -> Array | None:
+    """An array that was kept; ``None`` if it is missing or not what was kept, and must be made anew."""
+    try:
+        array: Array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if isinstance(array, np.ndarray) and (array.dtype, array.shape) == (kind, shape) else None
 
 
 def _save(file: Path, array: Array) -> None:
@@ -84,8 +98,8 @@ def train_autoencoder(
     size = min(config.batch_size, len(images))
     per_epoch = len(images) // size
     total, done = config.epochs * per_epoch, 0
-    if file.is_file():
-        state = torch.load(file, map_location=device, weights_only=True)
+    state = _training_state(file, device)
+    if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         done = state["done"]
@@ -113,6 +127,14 @@ def train_autoencoder(
                 saved = time.monotonic()
     save(total)
     return model
+
+
+def _training_state(file: Path, device: torch.device) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except Exception:  # a missing or damaged state: the training starts again
+        return None
+    return state if {"model", "optimizer", "done"} <= set(state) else None
 
 
 @torch.inference_mode()

@@ -44,6 +44,14 @@ def load_classifier(template: Classifier, path: Path) -> Classifier:
     return model.eval()
 
 
+def _seconds(facts: Path) -> Seconds | None:
+    """What a finished making took; ``None`` if it has not finished."""
+    try:
+        return Seconds(**json.loads(facts.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def cached(template: Classifier, folder: Path, key: str, make: Callable[[Checkpoint], Classifier]) -> Trained:
     """The model of ``key``: read from ``folder``, or made, resumed if ``make`` was interrupted, and kept.
 
@@ -55,9 +63,9 @@ def cached(template: Classifier, folder: Path, key: str, make: Callable[[Checkpo
     """
     home = folder / key
     facts = home / "facts.json"
-    with files.locked(folder / f".{key}.lock"):
-        if facts.is_file():
-            seconds = Seconds(**json.loads(facts.read_text()))
+    with files.locked(folder / f".{key}.lock", waiting=f"another process makes {key}"):
+        files.sweep(home)
+        if (seconds := _seconds(facts)) is not None:
             return Trained(load_classifier(template, home / "model.safetensors"), seconds)
         checkpoint = Checkpoint(home / "checkpoint", key)
         model = make(checkpoint)
