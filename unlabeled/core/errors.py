@@ -21,7 +21,16 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """Training met a NaN or infinite loss; the last good checkpoint was kept. Exit code 1."""
+    """Training met a NaN or infinite loss, gradient or weight; the last good checkpoint was kept. Exit code 1.
+
+    Args:
+        step: at which step.
+        what: what became unusable.
+    """
+
+    def __init__(self, message: str, step: int = 0, what: str = "") -> None:
+        super().__init__(message)
+        self.step, self.what = step, what
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -209,8 +209,7 @@ def hardware_of(recipe: Recipe) -> Hardware:
     """Lightning's settings for a recipe."""
     chosen = recipe.hardware
     precision = best_precision(chosen.accelerator) if chosen.precision == "auto" else chosen.precision
-    strategy = "ddp" if chosen.strategy == "auto" and chosen.devices * chosen.nodes > 1 else chosen.strategy
-    return Hardware(chosen.accelerator, chosen.devices, chosen.nodes, strategy, precision, chosen.compile)
+    return Hardware(chosen.accelerator, precision, chosen.compile)
 
 
 def _without_broken_precision(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import torch
 
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write
+from unlabeled.ssl.method import Method
 
-SCHEMA = 1
+SCHEMA = 2
+Rollback = dict[str, Any]
+"""``{"at": the step that diverged, "to": where training went on, "rate": factor of the learning rate, "why": …}``"""
 
 
 @dataclass
@@ -26,7 +29,20 @@ class Checkpoint:
     optimizer: dict[str, Any]
     window: dict[str, Any]
     scaler: dict[str, Any]
+    rollbacks: list[Rollback] = field(default_factory=list)
     schema: int = SCHEMA
+
+    def require_schedule(self, total: int, per_epoch: int, path: Path) -> None:
+        """Make sure that it belongs to a training of ``total`` steps.
+
+        Raises:
+            UserError: it does not.
+        """
+        if (self.total, self.per_epoch) != (total, per_epoch):
+            raise UserError(
+                f"{path} belongs to a training of {self.total} steps, this one has {total}: the recipe or the data "
+                "changed; resume with the same ones or start again with --overwrite."
+            )
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -35,11 +51,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     atomic_write(path, lambda handle: torch.save(content, handle))
 
 
-def load_checkpoint(path: Path, total: int, per_epoch: int) -> Checkpoint:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint (tensors and plain values only).
 
     Raises:
-        UserError: there is none, it is broken or of another version, or it belongs to another schedule.
+        UserError: there is none, it is broken, or of another version.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist, so there is nothing to resume; start again with --overwrite.")
@@ -56,9 +72,20 @@ def load_checkpoint(path: Path, total: int, per_epoch: int) -> Checkpoint:
             f"{path} was written by another version (schema {checkpoint.schema}, this one reads {SCHEMA}); "
             "resume with that version or start again with --overwrite."
         )
-    if (checkpoint.total, checkpoint.per_epoch) != (total, per_epoch):
-        raise UserError(
-            f"{path} belongs to a training of {checkpoint.total} steps, this one has {total}: the recipe or the data "
-            "changed; resume with the same ones or start again with --overwrite."
-        )
     return checkpoint
+
+
+def restore(method: Method, checkpoint: Checkpoint, path: Path) -> None:
+    """Give ``method`` the weights and buffers of a checkpoint.
+
+    Raises:
+        UserError: they are of another model, or of other data.
+    """
+    try:
+        method.load_state_dict(checkpoint.method)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{path} does not fit this model ({reason}): the recipe or the data changed; resume with the same ones or "
+            "start again with --overwrite."
+        ) from error

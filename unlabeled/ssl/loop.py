@@ -1,71 +1,58 @@
-"""The one training loop: a LightningModule around any method, and the trainer that runs it exactly resumably."""
+"""The one training loop: one trainer for any method, exactly resumable, on any number of ranks."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import Logger
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor
 
-from unlabeled.core import dist, rng
+from unlabeled.core import dist
 from unlabeled.core.errors import Diverged, Interrupted
+from unlabeled.core.files import atomic_write_json
+from unlabeled.core.launch import launched
 from unlabeled.core.progress import progress, say
 from unlabeled.ssl.batches import BatchStream, LabelledImages, Schedule, Shuffled
-from unlabeled.ssl.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from unlabeled.ssl.method import Batch, Method, Step
-from unlabeled.ssl.metrics import MetricsFile, Window
-from unlabeled.ssl.optim import OptimizerConfig, build_optimizer, learning_rate
+from unlabeled.ssl.checkpoint import Checkpoint, Rollback, load_checkpoint, restore, save_checkpoint
+from unlabeled.ssl.keeper import Keeper, Keeping, Observer
+from unlabeled.ssl.method import Method
+from unlabeled.ssl.metrics import Window
+from unlabeled.ssl.module import MakesViews, Pretraining
+from unlabeled.ssl.optim import OptimizerConfig
+from unlabeled.ssl.syncnorm import synchronise_batchnorm
 from unlabeled.ssl.tuning import tune
+
+__all__ = ["Hardware", "Keeping", "MakesViews", "Observer", "Precision", "best_precision", "train"]
 
 # which hardware is used stands in environment.json; Lightning's own lines would tear the progress bar
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-
-
-class MakesViews(Protocol):
-    """Turns a uint8 batch into normalised views (``unlabeled.data.views.Views``)."""
-
-    def __call__(
-        self, images: Tensor, *, key: tuple[int | str, ...], first: int = 0, total: int | None = None
-    ) -> list[Tensor]: ...
-
-
-Observer = Callable[[Method, Batch, Step], Mapping[str, float]]
-"""Looks at the method after an epoch (health, pictures) and returns numbers worth logging."""
+ROLLBACKS = 5
+"""So often training goes back before it gives up."""
+LOWER = 0.5
+"""What a roll-back multiplies the learning rate by."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where training runs, in Lightning's words."""
+    """Where this process trains; the ranks are those of the process group."""
 
     accelerator: str = "auto"
-    devices: int | str = 1
-    nodes: int = 1
-    strategy: str = "auto"
     precision: Precision = "32-true"
     compile: bool = False
 
-
-@dataclass
-class Keeping:
-    """What is written while training, and how often."""
-
-    folder: Path
-    log_every: int = 20
-    save_seconds: float = 60.0
-    observe_every: int = 1
-    loggers: Sequence[Logger] = field(default_factory=list)
+    def devices(self) -> list[int] | int:
+        """Lightning's ``devices``: one, and on a host with several ranks this one's own GPU."""
+        place = launched()
+        gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return [place.local_rank] if place is not None and gpu else 1
 
 
 def best_precision(accelerator: str) -> Precision:
@@ -73,165 +60,6 @@ def best_precision(accelerator: str) -> Precision:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
-
-
-class Pretraining(pl.LightningModule):
-    """Any method in Lightning's terms; everything random follows from (seed, step)."""
-
-    def __init__(self, method: Method, views: MakesViews, config: OptimizerConfig, schedule: Schedule) -> None:
-        super().__init__()
-        self.method, self.views, self.config, self.schedule = method, views, config, schedule
-        self.start = 0
-        self.optimizer_state: dict[str, Any] | None = None
-        self.last_batch: Batch | None = None
-        self.outputs: Mapping[str, Tensor] = {}
-
-    def step_at(self, first: int = 0) -> Step:
-        """The optimiser step that is being made."""
-        return self.schedule.step(self.start + self.trainer.global_step, first)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Build the optimiser and give it its state back on resume."""
-        optimizer = build_optimizer(self.config, self.method.parameter_groups())
-        if self.optimizer_state is not None:
-            optimizer.load_state_dict(self.optimizer_state)
-        return optimizer
-
-    def learning_rate(self, step: int) -> float:
-        """The base learning rate of an optimiser step."""
-        schedule = self.schedule
-        return learning_rate(self.config, schedule.batch_size, step, schedule.per_epoch, schedule.total)
-
-    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
-        """Augment on the device, run the method, hand the loss to Lightning."""
-        step = self.step_at(first=batch["first"])
-        rate = self.learning_rate(step.number)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        # dropout and stochastic depth draw from the global generator: make it a function of the step, too
-        torch.manual_seed(rng.derive(step.seed, step.number, "module", step.first))
-        self.method.before_step(step)
-        views = self.views(
-            batch["images"], key=(step.seed, step.number, "views"), first=step.first, total=step.batch_size
-        )
-        self.last_batch = Batch(views, batch["rows"], batch.get("labels"))
-        self.outputs = self.method(self.last_batch, step)
-        return self.outputs["loss"]
-
-    def on_after_backward(self) -> None:
-        """Let the method drop gradients."""
-        self.method.after_backward(self.step_at())
-
-
-class _Keeper(pl.Callback):
-    """Logs, watches, saves and stops; the only part that touches files."""
-
-    def __init__(self, module: Pretraining, keeping: Keeping, window: Window, observer: Observer | None) -> None:
-        self.module, self.keeping, self.window, self.observer = module, keeping, window, observer
-        self.metrics = MetricsFile(keeping.folder / "metrics.csv", module.start)
-        self.stop_signal: str | None = None
-        self.saved_at = self.window_at = time.monotonic()
-        self.saved_step = module.start
-        self.tick: Any = None
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        schedule, done = self.module.schedule, self.module.start + trainer.global_step
-        self.window.add(self.module.outputs)
-        if done == self.window.last_step:
-            return  # a part of an accumulated batch
-        self.window.last_step = done
-        assert self.module.last_batch is not None
-        self.module.method.after_step(schedule.step(done))
-        epoch_ends = done % schedule.per_epoch == 0
-        if done % self.keeping.log_every == 0 or epoch_ends or self.window.due():
-            self._check(done)
-        info = f"epoch {min(done // schedule.per_epoch + 1, schedule.epochs)}/{schedule.epochs}"
-        self.tick(1, f"{info}  loss {self.window.shown:.4f}")
-        if done % self.keeping.log_every == 0 or epoch_ends:
-            self._log(done)
-        epoch = done // schedule.per_epoch
-        if epoch_ends and self.observer and (epoch % self.keeping.observe_every == 0 or epoch == schedule.epochs):
-            self._observe(done)
-        if self.stop_signal or time.monotonic() - self.saved_at > self.keeping.save_seconds:
-            self.save(done)
-        if self.stop_signal:
-            trainer.should_stop = True
-
-    def _check(self, done: int) -> None:
-        bad = self.window.first_bad()
-        if bad is not None:
-            raise Diverged(
-                f"the loss became {bad[1]} at step {bad[0]}; the last good checkpoint (step {self.saved_step}) is kept "
-                f"in {self.keeping.folder}. Likely causes: optimizer.lr too high, too short a warm-up "
-                "(optimizer.warmup_epochs), half precision (precision=32-true), or broken images."
-            )
-
-    def _log(self, done: int) -> None:
-        means = self.window.close()
-        now = time.monotonic()
-        steps, self.window_at, before = self.window.steps_closed, now, self.window_at
-        row = {"lr": self.module.learning_rate(done - 1), **means}
-        if steps:
-            row["images_per_second"] = steps * self.module.schedule.batch_size / max(now - before, 1e-9)
-        self._write(done, row)
-        schedule = self.module.schedule
-        step = schedule.step(done - 1)
-        warning = self.module.method.warnings(means, step) if done % schedule.per_epoch == 0 else None
-        if warning:
-            say(f"warning: {warning}")
-
-    def _write(self, done: int, row: Mapping[str, float]) -> None:
-        if dist.rank() == 0:
-            self.metrics.append(done, done / self.module.schedule.per_epoch, row)
-            for logger in self.keeping.loggers:
-                logger.log_metrics({k: float(v) for k, v in row.items()}, step=done)
-
-    def _observe(self, done: int) -> None:
-        schedule, batch = self.module.schedule, self.module.last_batch
-        assert self.observer is not None
-        assert batch is not None
-        step = schedule.step(done - 1)
-        training = self.module.training
-        self.module.eval()
-        row = self.observer(self.module.method, batch, step)
-        self.module.train(training)
-        self.window_at = time.monotonic()
-        if row:
-            self._write(done, row)
-
-    def save(self, done: int) -> None:
-        """Write the checkpoint; everything resumption needs is in it."""
-        self._check(done)
-        self.saved_at, self.saved_step = time.monotonic(), done
-        if dist.rank() == 0:
-            save_checkpoint(
-                self.keeping.folder / "checkpoints" / "last.ckpt",
-                Checkpoint(
-                    step=done,
-                    total=self.module.schedule.total,
-                    per_epoch=self.module.schedule.per_epoch,
-                    method=self.module.method.state_dict(),
-                    optimizer=self.module.trainer.optimizers[0].state_dict(),
-                    window=self.window.state(),
-                    scaler=self.module.trainer.precision_plugin.state_dict(),
-                ),
-            )
-
-
-@contextmanager
-def _asked_to_stop(keeper: _Keeper) -> Iterator[None]:
-    def handle(number: int, _: Any) -> None:
-        if keeper.stop_signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        keeper.stop_signal = signal.Signals(number).name
-        say(f"{keeper.stop_signal}: finishing the step and saving …")
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def train(
@@ -251,58 +79,115 @@ def train(
 ) -> int:
     """Train ``method`` in place and leave a checkpoint; return the number of optimiser steps done in all.
 
+    In a process group (``core.dist.joined``) every rank calls this and makes its share of each global batch.
+
     Args:
         max_steps: end early after this many steps (a dry run writes no checkpoint).
 
     Raises:
-        Interrupted: SIGINT or SIGTERM arrived; the state was saved.
-        Diverged: the loss became NaN or infinite; the last checkpoint is from before.
+        Interrupted: SIGINT or SIGTERM arrived, and the state was saved; or another rank has gone.
+        Diverged: the loss, the gradients or the weights became NaN or infinite, more often than is rolled back; the
+            last checkpoint is from before.
     """
-    sampler = method.sampler(batch_size) or Shuffled(len(images), batch_size)
-    schedule = Schedule(epochs, sampler.batches_per_epoch(), batch_size, config.accumulate, seed)
-    module = Pretraining(method, views, config, schedule)
-    window = Window()
-    if resume:
-        checkpoint = load_checkpoint(keeping.folder / "checkpoints" / "last.ckpt", schedule.total, schedule.per_epoch)
-        method.load_state_dict(checkpoint.method)
-        module.optimizer_state, module.start = checkpoint.optimizer, checkpoint.step
-        window = Window.from_state(checkpoint.window)
-    if module.start >= schedule.total:
-        return schedule.total
-    keeper = _Keeper(module, keeping, window, observer)
+    rollbacks: list[Rollback] = []
+
+    def attempt(resume: bool) -> int:
+        checkpoint = load_checkpoint(keeping.checkpoint) if resume else None
+        if checkpoint is not None:
+            restore(method, checkpoint, keeping.checkpoint)
+            rollbacks[:] = checkpoint.rollbacks
+        # after the weights: G-SimCLR's batches follow from pseudo-labels that the checkpoint holds
+        sampler = method.sampler(batch_size) or Shuffled(len(images), batch_size)
+        schedule = Schedule(epochs, sampler.batches_per_epoch(), batch_size, config.accumulate, seed)
+        if checkpoint is not None:
+            checkpoint.require_schedule(schedule.total, schedule.per_epoch, keeping.checkpoint)
+        module = Pretraining(method, views, config, schedule, LOWER ** len(rollbacks))
+        if checkpoint is not None:
+            module.optimizer_state, module.start = checkpoint.optimizer, checkpoint.step
+        if module.start >= schedule.total:
+            return schedule.total
+        if dist.active():
+            rows = sampler.epoch(seed, module.start // schedule.per_epoch)
+            order = f"{zlib.crc32(rows.tobytes()):08x}"
+            dist.require_same({"first step": module.start, "steps": schedule.total, "batches": order})
+            synchronise_batchnorm(method)
+        window = Window() if checkpoint is None else Window.from_state(checkpoint.window)
+        keeper = Keeper(module, keeping, window, observer, rollbacks)
+        stream = BatchStream(images, sampler, schedule, module.start, method.needs_labels)
+        try:
+            done = _fit(module, keeper, stream, hardware, checkpoint, max_steps)
+        except Diverged as error:
+            if not keeping.rollback:
+                raise
+            _roll_back(keeping, rollbacks, error)
+            done = None
+        return attempt(resume=True) if done is None else done
+
+    return attempt(resume)
+
+
+def _fit(
+    module: Pretraining,
+    keeper: Keeper,
+    stream: BatchStream,
+    hardware: Hardware,
+    checkpoint: Checkpoint | None,
+    max_steps: int | None,
+) -> int:
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        num_nodes=hardware.nodes,
-        strategy=hardware.strategy,
+        devices=hardware.devices(),
+        plugins=[LightningEnvironment()],  # whatever started us, to Lightning we are alone
         precision=hardware.precision,
         max_epochs=1,
         max_steps=max_steps if max_steps is not None else -1,
-        accumulate_grad_batches=config.accumulate,
-        gradient_clip_val=config.clip,
-        sync_batchnorm=hardware.devices != 1 or hardware.nodes > 1,
+        accumulate_grad_batches=module.config.accumulate,
         callbacks=[keeper],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        default_root_dir=keeping.folder,
+        default_root_dir=keeper.keeping.folder,
     )
-    tune(method, trainer.strategy.root_device, half="16" in hardware.precision, compiled=hardware.compile)
-    if resume and checkpoint.scaler:
+    half = "16" in hardware.precision
+    tune(module.method, trainer.strategy.root_device, half=half, compiled=hardware.compile)
+    if checkpoint is not None and checkpoint.scaler:
         trainer.precision_plugin.load_state_dict(checkpoint.scaler)
-    stream = BatchStream(images, sampler, schedule, module.start, method.needs_labels)
+    total = module.schedule.total
+    keeper.stopping.listen()
     with (
-        _asked_to_stop(keeper),
-        # Lightning raises this after a SIGTERM; by then the keeper has saved
+        keeper.stopping.watching(),
+        dist.watched(),
+        # Lightning raises this after a SIGTERM that came before its first step; then the first step is the last
         suppress(SIGTERMException),
-        progress("pretraining", schedule.total, module.start, unit="step") as keeper.tick,
+        progress("pretraining", total, module.start, unit="step") as keeper.tick,
     ):
-        trainer.fit(module, train_dataloaders=stream)
-    done = module.start + trainer.global_step
-    if keeper.stop_signal:
-        raise Interrupted(f"stopped by {keeper.stop_signal} after step {done} of {schedule.total}")
+        try:
+            trainer.fit(module, train_dataloaders=stream)
+        finally:
+            module.disconnect()
+    done = module.start + int(trainer.global_step)
+    if keeper.stopping.signal:
+        raise Interrupted(f"stopped by {keeper.stopping.signal} after step {done} of {total}")
     if max_steps is None:
         keeper.save(done)
     return done
+
+
+def _roll_back(keeping: Keeping, rollbacks: list[Rollback], error: Diverged) -> None:
+    """Make the state at the beginning of the epoch the one to resume from, with a lower learning rate.
+
+    That state is a function of the recipe, unlike the last checkpoint, which is written by the clock: a rolled-back
+    training can be repeated, and resumed, exactly.
+    """
+    if len(rollbacks) >= ROLLBACKS:
+        raise Diverged(f"{error} (Rolled back {ROLLBACKS} times already.)", error.step, error.what) from error
+    checkpoint = load_checkpoint(keeping.epoch_checkpoint)
+    rate = LOWER ** (len(rollbacks) + 1)
+    rollbacks.append({"at": error.step, "to": checkpoint.step, "rate": rate, "why": error.what})
+    if dist.rank() == 0:
+        say(f"{error.what} at step {error.step}: going back to step {checkpoint.step}, learning rate x {rate:g}")
+        save_checkpoint(keeping.checkpoint, replace(checkpoint, rollbacks=list(rollbacks)))
+        atomic_write_json(keeping.folder / "rollbacks.json", rollbacks)
+    dist.wait_for_all()

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unlabeled.core import dist
 from unlabeled.core.files import atomic_write_text, explained
+from unlabeled.ssl.gradients import GradientNorms
 
 
 class Window:
@@ -25,48 +27,56 @@ class Window:
         self.last_step = -1
         self.steps_closed = 0
         self.shown = math.nan
-        self._losses: list[Tensor] = []
-        self._first_step = 0
+        self.norms = GradientNorms()
+        self._unseen: list[tuple[int, Tensor]] = []
 
-    def add(self, outputs: Mapping[str, Tensor]) -> None:
-        """Take in the 0-d tensors of a step."""
+    def add(self, outputs: Mapping[str, Tensor], step: int) -> None:
+        """Take in the 0-d tensors of a step, or of a part of it."""
         self.count += 1
         for name, value in outputs.items():
             value = value.detach().float()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self._losses.append(outputs["loss"].detach())
+        self._unseen.append((step, outputs["loss"].detach()))
 
     def due(self) -> bool:
         """Whether the losses should be looked at: always on the CPU, where it costs nothing."""
-        return self._losses[-1].device.type == "cpu"
+        return self._unseen[-1][1].device.type == "cpu"
 
-    def first_bad(self) -> tuple[int, float] | None:
-        """``(step, loss)`` of the first loss since the last look that is not finite."""
-        if not self._losses:
+    def first_bad(self) -> tuple[int, str] | None:
+        """The step, and the value, of the first loss since the last look that is not finite."""
+        if not self._unseen:
             return None
-        values = torch.stack(self._losses).tolist()
-        self._losses = []
+        values = torch.stack([loss for _, loss in self._unseen]).tolist()
+        steps = [step for step, _ in self._unseen]
+        self._unseen = []
         self.shown = values[-1]
-        for distance, value in enumerate(reversed(values)):
-            if not math.isfinite(value) and all(math.isfinite(v) for v in values[: len(values) - 1 - distance]):
-                return self.last_step - distance, value
+        for step, value in zip(steps, values, strict=True):
+            if not math.isfinite(value):
+                return step, f"the loss became {value}"
         return None
 
     def close(self) -> dict[str, float]:
-        """Means since the last call."""
-        means = {name: float(total) / max(self.count, 1) for name, total in self.sums.items()}
-        self.steps_closed, self.sums, self.count = self.count, {}, 0
-        return means
+        """Means, over all ranks, since the last call."""
+        sums = dist.mean_over_ranks(self.sums)
+        means = {name: float(total) / max(self.count, 1) for name, total in sums.items()}
+        self.steps_closed, self.sums, self.count = self.norms.count, {}, 0
+        return {**means, **self.norms.close()}
 
     def state(self) -> dict[str, Any]:
-        """What resumption needs, as plain values and tensors."""
-        return {"sums": {k: v.cpu() for k, v in self.sums.items()}, "count": self.count, "last_step": self.last_step}
+        """What resumption needs, as plain values and tensors; the same on every rank."""
+        return {
+            "sums": {k: v.float().cpu() for k, v in dist.mean_over_ranks(self.sums).items()},
+            "count": self.count,
+            "last_step": self.last_step,
+            "norms": self.norms.state(),
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Window:
         """The window as it was when the checkpoint was written."""
         window = cls()
         window.sums, window.count, window.last_step = dict(state["sums"]), state["count"], state["last_step"]
+        window.norms = GradientNorms.from_state(state["norms"])
         return window
 
 

@@ -102,7 +102,9 @@ class LARS(torch.optim.Optimizer):
         return loss
 
 
-def build_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, groups: Sequence[ParameterGroup], fused: bool = True
+) -> torch.optim.Optimizer:
     """Create the optimiser; each torch group remembers its ``lr_scale``."""
     params = [
         {
@@ -117,6 +119,6 @@ def build_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) -
     if config.name == "lars":
         return LARS(params, lr=config.lr, momentum=config.momentum, trust=config.trust)
     if config.name == "sgd":
-        return torch.optim.SGD(params, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        return torch.optim.SGD(params, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
     algorithm = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return algorithm(params, lr=config.lr, betas=config.betas, fused=True)
+    return algorithm(params, lr=config.lr, betas=config.betas, fused=fused)
