@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.core import rng
+from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.data import colour, resample
 from unlabeled.data.blur import NEGLIGIBLE, gaussian_blur, radius
@@ -154,4 +155,4 @@ class _Plan:
 
 def _where(chosen: Tensor, like: Tensor) -> Tensor:
     """The row numbers of the true entries of ``chosen`` (on the CPU), on the device of ``like``."""
-    return chosen.nonzero().squeeze(1).to(like.device, non_blocking=True)
+    return send(chosen.nonzero().squeeze(1), like.device)

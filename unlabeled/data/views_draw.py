@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.data.spec import ViewSpec
 
@@ -54,8 +55,7 @@ class Draw:
         drawn = self._drawn()
         if device.type == "cpu" or not drawn:
             return self
-        packed = torch.stack(list(drawn.values()))
-        packed = (packed.pin_memory() if device.type == "cuda" else packed).to(device, non_blocking=True)
+        packed = send(torch.stack(list(drawn.values())), device)
         return Draw(**dict(zip(drawn, packed.unbind(), strict=True)))
 
     def box(self, n: int, image: tuple[int, int], device: torch.device) -> Box:

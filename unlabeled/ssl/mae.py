@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.heads.mae import MAEDecoder, patchify, sincos_positions, unpatchify
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Picture, Step
@@ -44,7 +45,8 @@ def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @full_precision
 def masked_error(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
     """Mean squared error of ``(B, N, values)`` predictions over the patches where ``hidden`` ``(B, N)`` is true."""
-    return (predicted - target).square().mean(dim=-1)[hidden].mean()
+    errors, chosen = (predicted - target).square().mean(dim=-1), hidden.to(predicted)
+    return (errors * chosen).sum() / chosen.sum()  # a mask as an index would make the host wait
 
 
 @torch.no_grad()
@@ -129,7 +131,7 @@ class MAE(Method):
         noise = torch.rand(step.batch_size, self.patches, generator=step.generator("mask"))
         order = noise[step.first : step.first + len(images)].argsort(dim=1, stable=True)
         hidden = torch.ones_like(order, dtype=torch.bool).scatter(1, order[:, : self.visible], False)
-        return order.to(images.device), hidden.to(images.device)
+        return send(order, images.device), send(hidden, images.device)
 
     def encode(self, images: Tensor, order: Tensor) -> Tensor:
         """Run only the prefix tokens and the visible patches through the transformer: ``(B, prefix + visible, D)``."""

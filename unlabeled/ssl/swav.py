@@ -75,8 +75,7 @@ def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
     """
     predictions = F.log_softmax(scores / temperature, dim=2)
     pairs = -torch.einsum("ibk,vbk->iv", codes, predictions) / scores.shape[1]
-    others = ~torch.eye(len(codes), len(scores), dtype=torch.bool, device=scores.device)
-    return pairs[others].mean()
+    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(codes))
 
 
 class SwAV(Method):
@@ -95,6 +94,7 @@ class SwAV(Method):
         self.register_buffer("queue", torch.zeros(LARGE, config.queue, config.projection_dim))
         self.register_buffer("queued", torch.zeros((), dtype=torch.int64))
         self.latest: Tensor | None = None
+        self.full = False
 
     def before_step(self, step: Step) -> None:
         self.prototypes.normalise()
@@ -134,7 +134,9 @@ class SwAV(Method):
     def codes(self, large: Tensor, step: Step) -> Tensor:
         """Codes of ``(L, B, dim)`` projections, together with this rank's share of the queue once that is full."""
         config, codes = self.config, []
-        with_queue = config.queue and int(self.queued) >= config.queue and step.epoch >= config.queue_from_epoch
+        # once full, always full: the device is not asked again
+        self.full = self.full or (config.queue > 0 and int(self.queued) >= config.queue)
+        with_queue = self.full and step.epoch >= config.queue_from_epoch
         for projections, past in zip(large, self.queue, strict=True):
             if with_queue:
                 projections = torch.cat([projections, past[dist.rank() :: dist.world_size()]])
@@ -154,7 +156,7 @@ class SwAV(Method):
     @torch.no_grad()
     def usage(self, codes: Tensor) -> dict[str, Tensor]:
         """The fraction of prototypes that lead for some image of the batch, and the entropy of a code."""
-        leads = dist.all_reduce_sum(torch.bincount(codes.argmax(dim=1), minlength=codes.shape[1]))
+        leads = dist.all_reduce_sum(codes.new_zeros(codes.shape[1]).scatter_(0, codes.argmax(dim=1), 1.0))
         entropy = torch.special.entr(codes).sum(dim=1).mean()
         return {"prototypes_used": (leads > 0).float().mean(), "code_entropy": entropy}
 
