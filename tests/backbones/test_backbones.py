@@ -93,7 +93,7 @@ def test_embed_takes_any_kind_of_image() -> None:
     assert backbone.embed(torch.zeros(3, 1, 40, 40, dtype=torch.uint8)).shape == (3, 256)
     with pytest.raises(UserError, match="1 channels"):
         backbone.embed(torch.zeros(3, 3, 28, 28))
-    with pytest.raises(UserError, match="uint8 or float"):
+    with pytest.raises(UserError, match="uint8, uint16 or float"):
         backbone.embed(torch.zeros(3, 1, 28, 28, dtype=torch.int64))
 
 

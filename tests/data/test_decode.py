@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unlabeled.data.decode import DecodeError, decode, measure
+from unlabeled.core.pixels import DecodeError
+from unlabeled.data.decode import decode, measure
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8)

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.pixels import DecodeError, fit_image
 
 POOLS = ("avg", "max", "flat", "cls", "mean")
 
@@ -99,13 +101,19 @@ class Backbone(nn.Module):
     def embed(self, images: Any, batch_size: int = 256) -> Tensor:
         """Embed images of any kind, without gradients and in eval mode.
 
+        They are treated as in training: turned upright, made gray or colour, cropped to the largest centred square
+        and resized to the backbone's size with an antialiased bicubic filter.
+
         Args:
-            images: uint8 ``(B, C, H, W)`` / ``(B, H, W, C)`` or float in [0, 1] tensor or array, one image without
-                the batch dimension, a PIL image, or a list of PIL images.
+            images: uint8, uint16, or float in [0, 1]: a tensor or array ``(B, C, H, W)`` or ``(B, H, W, C)``, or one
+                image without the batch dimension; a PIL image; or a list of any of these, of any sizes.
             batch_size: how many images are computed at once.
 
         Returns:
             ``(B, D)`` float32 on the CPU.
+
+        Raises:
+            UserError: they have other channels than the backbone takes, or are no pixels.
         """
         pixels = self._pixels(images)
         training, device = self.training, self.mean.device
@@ -113,18 +121,24 @@ class Backbone(nn.Module):
         parts = []
         for part in torch.split(pixels, batch_size):
             x = part.to(device).float() / (255 if part.dtype == torch.uint8 else 1)
-            if x.shape[-2:] != (self.image_size, self.image_size):
-                x = F.interpolate(x, (self.image_size, self.image_size), mode="bilinear", antialias=True)
             parts.append(self((x - self.mean) / self.std).float().cpu())
         self.train(training)
         return torch.cat(parts) if parts else torch.empty(0, self.num_features)
 
     def _pixels(self, images: Any) -> Tensor:
         if isinstance(images, Sequence) and not isinstance(images, str):
-            return torch.cat([self._pixels(image) for image in images])
-        if hasattr(images, "convert"):  # a PIL image
-            mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(self.in_chans, "RGB")
-            images = np.asarray(images.convert(mode))
+            parts = [self._pixels(image) for image in images]
+            floats = any(part.is_floating_point() for part in parts)
+            parts = [part / 255 if floats and not part.is_floating_point() else part for part in parts]
+            return torch.cat(parts) if parts else torch.empty(0, self.in_chans, self.image_size, self.image_size)
+        if isinstance(images, Image.Image):
+            try:
+                # of a copy: a file that is still to be read would be read at a fraction of its size, for good
+                images = fit_image(images.copy(), self.image_size, self.image_size, self.in_chans)
+            except DecodeError as error:
+                raise UserError(f"embed: a picture cannot be used: {error}.") from error
+        if isinstance(images, np.ndarray) and not images.flags.writeable:
+            images = images.copy()  # torch has no read-only tensors, and warns
         pixels = torch.as_tensor(images)
         if pixels.ndim == 2:
             pixels = pixels.unsqueeze(-1)
@@ -137,9 +151,26 @@ class Backbone(nn.Module):
                 f"embed: this backbone takes images of {self.in_chans} channels, not an array of shape "
                 f"{tuple(torch.as_tensor(images).shape)}."
             )
+        if pixels.dtype == torch.uint16:
+            pixels = ((pixels.int() * 255 + 32767) // 65535).to(torch.uint8)
         if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
-            raise UserError(f"embed: images must be uint8 or float in [0, 1], not {pixels.dtype}.")
-        return pixels
+            raise UserError(f"embed: images must be uint8, uint16 or float in [0, 1], not {pixels.dtype}.")
+        return self._sized(pixels)
+
+    def _sized(self, pixels: Tensor) -> Tensor:
+        """The largest centred square, resized as the images of a data set are."""
+        side = self.image_size
+        if pixels.shape[-2:] == (side, side) or not len(pixels):
+            return pixels
+        height, width = pixels.shape[-2:]
+        short = min(height, width)
+        top, left = (height - short) // 2, (width - short) // 2
+        square = pixels[..., top : top + short, left : left + short]
+        if short == side:
+            return square
+        full = 255 if pixels.dtype == torch.uint8 else 1
+        resized = F.interpolate(square.float(), (side, side), mode="bicubic", antialias=True).clamp(0, full)
+        return resized.round().to(torch.uint8) if full == 255 else resized
 
 
 def _per_channel(values: Sequence[float], channels: int) -> list[float]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import cache_dir
+from unlabeled.core.pixels import DecodeError
 from unlabeled.core.progress import say
-from unlabeled.data.decode import DecodeError, measure
+from unlabeled.data.decode import measure
 from unlabeled.data.files import folder
 from unlabeled.data.hub import hugging_face, through_timm
 from unlabeled.data.images import BadFile, ImageSet, Pixels, Source
@@ -80,7 +81,8 @@ def open_data(
 
     Args:
         name: see :func:`list_data`; a bare path opens a folder, ``.csv``, ``.parquet`` or ``.npz``.
-        split: ``"train"`` or ``"test"``. A source without a test split is split 80/20, always in the same way.
+        split: ``"train"`` or ``"test"``. A source without a test split is split 80/20, always in the same way;
+            ``"all"`` is all of it (and the training split of a source that has splits of its own).
         data_dir: where to look for data sets known by name first, and to download them to.
         size: side in pixels to which images are cropped and resized; default: their own size if they share one
             of at most 256 pixels, else 32.
@@ -92,8 +94,8 @@ def open_data(
     Raises:
         UserError: the data cannot be found or read; the message says how to mend it.
     """
-    if split not in ("train", "test"):
-        raise UserError(f"there is no split '{split}'; choose 'train' or 'test'.")
+    if split not in ("train", "test", "all"):
+        raise UserError(f"there is no split '{split}'; choose 'train', 'test' or 'all'.")
     for what, value, most in (("size", size, 16384), ("channels", channels, 1024)):
         if value is not None and not 1 <= value <= most:
             raise UserError(f"data.{what} must lie between 1 and {most}, not {value}.")
@@ -118,12 +120,12 @@ def open_data(
 
 def _listing(name: str, split: str, data_dir: Path | None, size: int | None, channels: int | None) -> Listing:
     if name == "fashion-mini" or name in NAMED:
-        return open_named(name, split, data_dir)
+        return open_named(name, "test" if split == "test" else "train", data_dir)
     if not name:
         raise UserError("the name of the data is empty; 'unlabeled data' lists what can be opened.")
     kind, _, rest = name.partition(":")
     if kind == "noise":
-        return _noise(rest, split, size or 32, channels or 3)
+        return _noise(rest, "test" if split == "test" else "train", size or 32, channels or 3)
     prefix, _, below = name.partition("/")
     if prefix == "hfds" and below:
         return hugging_face(str(_path(below)), split)

@@ -19,19 +19,25 @@ import os
 import stat
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from unlabeled.data.images import Pixels
+from unlabeled.core.pixels import (
+    MAX_PIXELS,
+    SIXTEEN_BIT,
+    Array,
+    DecodeError,
+    Pixels,
+    fit_array,
+    fit_image,
+    hwc,
+    orientation,
+)
 from unlabeled.data.listing import Raw, printable
 
 VERSION = 1
 """Part of every store's fingerprint: raise it when the same file would decode to other pixels."""
-
-MAX_PIXELS = 178_956_970
-"""More pixels than this in one file are taken for a decompression bomb (Pillow's own bound)."""
 
 # Formats that Pillow reads itself; EPS, for one, would start another program.
 _FORMATS = frozenset((
@@ -41,29 +47,10 @@ EXTENSIONS = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm",
     ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".mpo", ".avif", ".tga", ".pcx", ".ico", ".npy",
 ))  # fmt: skip
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ORIENTATION = 0x0112
-_BICUBIC = Image.Resampling.BICUBIC
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_WHITE = (255, 255, 255, 255)
-_SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # What is wrong with a file is listed with the file; Pillow would also print a line for each.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
-
-
-class DecodeError(Exception):
-    """An image cannot be read; the message is the reason, on one line."""
 
 
 def decode(raw: Raw, height: int, width: int, channels: int) -> Pixels:
@@ -74,17 +61,17 @@ def decode(raw: Raw, height: int, width: int, channels: int) -> Pixels:
     """
     try:
         if isinstance(raw, np.ndarray):
-            return _fit_array(raw, height, width, channels)
+            return fit_array(raw, height, width, channels)
         data = _contents(raw)
         if data[:6] == b"\x93NUMPY":
-            return _fit_array(_npy(data), height, width, channels)
+            return fit_array(_npy(data), height, width, channels)
         try:
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 return _fit_image(image, height, width, channels)
         except UnidentifiedImageError:
             if not data.startswith(_TIFF):
                 raise
-            return _fit_array(_tiff(data), height, width, channels)
+            return fit_array(_tiff(data), height, width, channels)
     except DecodeError:
         raise
     except Exception as error:
@@ -99,21 +86,21 @@ def measure(raw: Raw) -> tuple[int, int, int]:
     """
     try:
         if isinstance(raw, np.ndarray):
-            height, width, channels = _hwc(raw, 0).shape
+            height, width, channels = hwc(raw, 0).shape
         elif (data := _contents(raw))[:6] == b"\x93NUMPY":
-            height, width, channels = _hwc(_npy(data), 0).shape
+            height, width, channels = hwc(_npy(data), 0).shape
         else:
             try:
                 with Image.open(io.BytesIO(data), formats=_formats()) as image:
                     width, height = image.size
-                    if _orientation(image) >= 5:
+                    if orientation(image) >= 5:
                         width, height = height, width
-                    gray = image.mode in ("1", "L", "LA", "La", "F", *_SIXTEEN_BIT)
+                    gray = image.mode in ("1", "L", "LA", "La", "F", *SIXTEEN_BIT)
                     return height, width, 1 if gray else 3
             except UnidentifiedImageError:
                 if not data.startswith(_TIFF):
                     raise
-                height, width, channels = _hwc(_tiff(data), 0).shape
+                height, width, channels = hwc(_tiff(data), 0).shape
     except DecodeError:
         raise
     except Exception as error:
@@ -180,15 +167,6 @@ def _reason(error: Exception) -> str:
     return printable(text or type(error).__name__)[:200]
 
 
-def _orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # which Pillow turns by itself
-        return 1
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF does not make the picture unreadable
-        return 1
-
-
 def _fit_image(image: Image.Image, height: int, width: int, channels: int) -> Pixels:
     if image.width * image.height > MAX_PIXELS:
         raise DecodeError(f"more than {MAX_PIXELS:,} pixels")
@@ -196,100 +174,5 @@ def _fit_image(image: Image.Image, height: int, width: int, channels: int) -> Pi
         pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
         if len({page.shape for page in pages}) != 1 or pages[0].ndim != 2:
             raise DecodeError("the pages of the TIFF are not gray images of one size")
-        return _fit_array(np.stack(pages, axis=-1), height, width, channels)
-    orientation = _orientation(image)
-    image.draft(None, (2 * max(height, width),) * 2)
-    image.load()
-    if orientation in _TURNS:
-        image = image.transpose(_TURNS[orientation])
-    if image.mode in _SIXTEEN_BIT or image.mode == "F":
-        return _fit_array(np.asarray(image), height, width, channels)
-    return _array(_crop(_convert(image, channels), height, width))
-
-
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    """Turn any 8-bit mode into L, RGB or RGBA."""
-    wanted = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
-    if wanted is None:
-        raise DecodeError(f"it has {len(image.getbands())} channels where {channels} are wanted")
-    if image.mode in ("La", "RGBa"):
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    if wanted != "RGBA" and (image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info):
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, _WHITE)
-        white.alpha_composite(image)
-        image = white.convert("RGB")
-    return image if image.mode == wanted else image.convert(wanted)
-
-
-def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Resize the largest centred region of the wanted shape."""
-    if image.size == (width, height):
-        return image
-    scale = min(image.width / width, image.height / height)
-    across, down = width * scale, height * scale
-    left, top = (image.width - across) / 2, (image.height - down) / 2
-    return image.resize((width, height), _BICUBIC, box=(left, top, left + across, top + down))
-
-
-def _array(image: Image.Image) -> Pixels:
-    pixels = np.asarray(image, dtype=np.uint8)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def _fit_array(array: Array, height: int, width: int, channels: int) -> Pixels:
-    """Scale to uint8 first, so that resizing sees the same numbers for arrays as for files."""
-    pixels = to_uint8(_hwc(array, channels))
-    found = pixels.shape[2]
-    if found != channels:
-        if found not in (1, 2, 3, 4):
-            raise DecodeError(f"it has {found} channels where {channels} are wanted")
-        mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[found]
-        image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if found == 1 else pixels))
-        if image.mode != mode:
-            image = image.convert(mode)
-        return _array(_crop(_convert(image, channels), height, width))
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    bands = [Image.fromarray(np.ascontiguousarray(pixels[..., band])) for band in range(found)]
-    return np.stack([np.asarray(_crop(band, height, width)) for band in bands], axis=-1)
-
-
-def _hwc(array: Array, channels: int) -> Array:
-    """View (H, W), (H, W, C) or (C, H, W) as (H, W, C): ``channels`` decides, else the shortest axis."""
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or 0 in array.shape:
-        raise DecodeError(f"an array of shape {array.shape} is no image")
-    first, last = array.shape[0], array.shape[2]
-    leads = first == channels if (first == channels) != (last == channels) else first < min(last, array.shape[1])
-    array = array.transpose(1, 2, 0) if leads else array
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise DecodeError(f"more than {MAX_PIXELS:,} pixels")
-    return array
-
-
-def to_uint8(array: Array) -> Pixels:
-    """Scale pixel values to 0..255 by their type: the same rule for every image, whatever its brightness.
-
-    Raises:
-        DecodeError: values are NaN, infinite or outside the type's range for pixels.
-    """
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return np.where(array, 255, 0).astype(np.uint8)
-    if array.dtype.kind in "iu":
-        if array.min() < 0 or array.max() > 65535:
-            raise DecodeError(f"values {array.min()}..{array.max()} do not fit 16 bits")
-        if array.dtype.itemsize in (1, 8) and array.max() <= 255:
-            return array.astype(np.uint8)  # 64-bit integers are numpy's default, not a camera's depth
-        return np.asarray((array.astype(np.uint32) * 255 + 32767) // 65535, dtype=np.uint8)
-    if array.dtype.kind != "f":
-        raise DecodeError(f"values of type {array.dtype} are no pixels")
-    if not np.isfinite(array).all():
-        raise DecodeError("NaN or infinite values")
-    low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 255:
-        raise DecodeError(f"values {low:g}..{high:g} lie outside 0..1 and 0..255")
-    return np.rint(array * (255.0 if high <= 1 else 1.0)).astype(np.uint8)
+        return fit_array(np.stack(pages, axis=-1), height, width, channels)
+    return fit_image(image, height, width, channels)

@@ -36,7 +36,7 @@ def folder(root: Path, split: str) -> Listing:
     train, test = pick_split(subfolders, "train"), pick_split(subfolders, "test")
     if train and test:
         found = {name: _scan(root / name) for name in (train, test)}
-        return _listed(root / (train if split == "train" else test), split, found)
+        return _listed(root / (test if split == "test" else train), split, found)
     # A lone "train" is a split; beside other folders it may be a class.
     base = root / train if train and len(subfolders) == 1 else root
     return _listed(base, split, {base.name: _scan(base)}, halve=True)

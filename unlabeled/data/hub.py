@@ -98,7 +98,7 @@ def through_timm(name: str, split: str, data_dir: Path | None) -> Listing:
 
     try:
         dataset: Any = create_dataset(
-            name, root=None if data_dir is None else str(data_dir), split="train" if split == "train" else "validation",
+            name, root=None if data_dir is None else str(data_dir), split="validation" if split == "test" else "train",
             download=data_dir is not None,
         )  # fmt: skip
         total = len(dataset)

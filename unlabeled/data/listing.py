@@ -108,12 +108,16 @@ def _as_number(text: str) -> tuple[int, str]:
     return int(text), text
 
 
-def split_rows(total: int, labels: Labels | None, split: str, name: str) -> tuple[Rows, str]:
+def split_rows(total: int, labels: Labels | None, split: str, name: str) -> tuple[Rows | None, str]:
     """Hold a fifth of a source without a test split, the same fifth every time; return rows and a note.
+
+    For the split ``"all"`` nothing is held, and the rows are ``None``.
 
     Raises:
         UserError: there are too few images to split.
     """
+    if split == "all":
+        return None, ""
     if total < 2:
         raise UserError(f"'{name}' has {total} image and no test split; at least two are needed.")
     kept, held = holdout(total, labels, HELD_FRACTION, 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from unlabeled.core.errors import UserError
-from unlabeled.data.decode import Array, DecodeError, to_uint8
+from unlabeled.core.pixels import Array, DecodeError, to_uint8
 from unlabeled.data.images import Labels
 from unlabeled.data.listing import Listing, digest, from_array, pick_split, printable, split_rows
 
@@ -58,7 +58,7 @@ def _list(arrays: Mapping[str, Array], split: str, shown: str) -> Listing:
     train, test = pick_split([*parts], "train"), pick_split([*parts], "test")
     halve = not (train and test)
     if train and test:
-        wanted = train if split == "train" else test
+        wanted = test if split == "test" else train
         images, labels = arrays[parts[wanted]], _labels_of(arrays, wanted)
         others = [found for part in (train, test) if (found := _labels_of(arrays, part)) is not None]
     else:

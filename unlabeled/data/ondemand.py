@@ -9,7 +9,8 @@ from threading import Lock
 from typing import NoReturn
 
 from unlabeled.core.errors import UserError
-from unlabeled.data.decode import DecodeError, decode
+from unlabeled.core.pixels import DecodeError
+from unlabeled.data.decode import decode
 from unlabeled.data.images import BadFile, Pixels, Rows
 from unlabeled.data.listing import Listing, printable
 

@@ -68,7 +68,7 @@ def webdataset(pattern: str, split: str) -> Listing:
     honoured = bool(train and test)
     samples: dict[str, list[_Sample]] = {}
     bad: list[BadFile] = []
-    wanted = (train if split == "train" else test) if honoured else shards
+    wanted = (test if split == "test" else train) if honoured else shards
     for shard in sorted({*train, *test}) if honoured else shards:
         found, reason = _index(shard)
         samples[shard] = found

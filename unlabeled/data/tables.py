@@ -105,7 +105,7 @@ def _split(columns: Columns, split: str, shown: str) -> tuple[Rows, bool]:
     values = [str(value).strip() for value in columns[column]]
     distinct = sorted(set(values))
     train, test = pick_split(distinct, "train"), pick_split(distinct, "test")
-    chosen = train if split == "train" or test is None else test
+    chosen = test if split == "test" and test is not None else train
     if chosen is None:
         has = ", ".join(map(printable, distinct[:8]))
         raise UserError(f"no row of {shown} belongs to the split '{split}'; its column 'split' says: {has}.")

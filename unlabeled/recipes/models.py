@@ -15,6 +15,7 @@ from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
 from unlabeled.recipes.run import Run
+from unlabeled.recipes.schema import Recipe
 
 
 class Pixels(nn.Module):
@@ -99,12 +100,41 @@ def open_model(source: str, images: ImageSet, *, layer: str | None, pool: str | 
     return load_backbone(source, layer=layer, pool=pool)
 
 
+def starting_backbone(
+    recipe: Recipe, channels: int, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> nn.Module:
+    """The backbone before training: ``recipe.backbone.weights`` where given, else initialised from the seed.
+
+    Raises:
+        UserError: there is no such backbone, or its weights were made for other images.
+    """
+    if recipe.backbone.weights is None:
+        return backbones.create(
+            recipe.backbone.name,
+            in_chans=channels,
+            image_size=size,
+            mean=mean,
+            std=std,
+            seed=rng.derive(recipe.seed, "backbone"),
+            **recipe.backbone.args,
+        )
+    model = backbones.load(backbone_folder(recipe.backbone.weights)).train()
+    taken = tuple(model.pretrained_cfg["input_size"])  # type: ignore[index]
+    if taken != (channels, size, size):
+        raise UserError(
+            f"backbone.weights: {recipe.backbone.weights} takes {'×'.join(map(str, taken))} images, the data has "
+            f"{channels}×{size}×{size}; set data.channels={taken[0]} data.size={taken[1]}."
+        )
+    return model
+
+
 def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Embed images or everything in a folder.
+    """Embed images, or everything in a folder in the order of its paths.
 
     Args:
         model: a :class:`Backbone`, or what :func:`load_backbone` takes.
-        images: what :meth:`Backbone.embed` takes, or the name or path of a data set.
+        images: what :meth:`Backbone.embed` takes, or the name or path of a data set. Of one that has splits of its
+            own, the training split is embedded; ``open_data(images, "all").paths`` says which row is which file.
         batch_size: how many images are computed at once.
 
     Returns:
@@ -113,7 +143,7 @@ def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -
     backbone = model if isinstance(model, Backbone) else load_backbone(model)
     if not isinstance(images, str | Path):
         return np.asarray(backbone.embed(images, batch_size))
-    data = open_data(str(images), "train", size=backbone.image_size, channels=backbone.in_chans)
+    data = open_data(str(images), "all", size=backbone.image_size, channels=backbone.in_chans)
     parts = [
         backbone.embed(data.gather(np.arange(start, min(start + batch_size, len(data)))), batch_size)
         for start in range(0, len(data), batch_size)
