@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from unlabeled import backbones
 from unlabeled.backbones import Backbone
-from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import say
 from unlabeled.data import open_data
 from unlabeled.recipes.demo_forget import forget_a_class
 from unlabeled.recipes.evaluate import keep_report, probe_model
-from unlabeled.recipes.models import Pixels, load_backbone
+from unlabeled.recipes.models import Pixels, load_backbone, starting_backbone
 from unlabeled.recipes.present import show_forgetting, show_probes
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.report import report
@@ -44,17 +42,7 @@ def demo(out: Path, epochs: int = 30) -> str:
     say("2/4  probing: how well do simple classifiers read the frozen features of 2,000 held-out images? …")
     train, test = open_data(DATA, "train"), open_data(DATA, "test")
     mean, std = train.statistics()
-    fresh = Backbone(
-        backbones.create(
-            recipe.backbone.name,
-            in_chans=train.shape[0],
-            image_size=train.shape[1],
-            mean=mean,
-            std=std,
-            seed=rng.derive(recipe.seed, "backbone"),
-            **recipe.backbone.args,
-        )
-    ).eval()
+    fresh = Backbone(starting_backbone(recipe, *train.shape[:2], mean, std)).eval()
     reports = [
         probe_model(Pixels(train.shape[0]), train, test, name="raw pixels"),
         probe_model(fresh, train, test, name="random initialisation"),

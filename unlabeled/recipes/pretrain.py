@@ -5,31 +5,27 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from unlabeled import backbones
 from unlabeled.backbones import Backbone
 from unlabeled.core import dist, rng
 from unlabeled.core.errors import Interrupted, UserError
-from unlabeled.core.files import atomic_folder, atomic_write_json, cache_dir
+from unlabeled.core.files import atomic_write_json, cache_dir
 from unlabeled.core.progress import say
-from unlabeled.data import ImageSet, open_data
+from unlabeled.data import ImageSet
 from unlabeled.data.views import Views
-from unlabeled.probes.fewshot import labelled_rows
-from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.recipes.health import Health
 from unlabeled.recipes.loggers import check_logger, close_loggers, make_loggers
-from unlabeled.recipes.models import backbone_folder
+from unlabeled.recipes.models import starting_backbone
+from unlabeled.recipes.outcome import keep_outcome
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run, command_line, same_recipe
 from unlabeled.recipes.schema import Recipe
+from unlabeled.recipes.training_data import training_images
 from unlabeled.ssl.batches import Shuffled
 from unlabeled.ssl.loop import Hardware, Keeping, best_precision, train
 from unlabeled.ssl.method import DataInfo, Method
@@ -127,16 +123,7 @@ def prepare(recipe: Recipe) -> Prepared:
     check_logger(recipe.output.logger)
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)
-    data = recipe.data
-    images = open_data(
-        data.name,
-        "train",
-        data_dir=data.dir,
-        size=data.size,
-        channels=data.channels,
-        max_bad_fraction=data.max_bad_fraction,
-    )
-    images = _as_asked(images, recipe)
+    data, images = recipe.data, training_images(recipe)
     method_class = METHODS[recipe.method.name]
     if method_class.needs_labels and images.labels is None:
         raise UserError(
@@ -151,7 +138,7 @@ def prepare(recipe: Recipe) -> Prepared:
     channels, height, width = images.shape
     mean, std = images.statistics()
     classes = images.classes
-    backbone = _backbone(recipe, channels, recipe.views[0].size or height, mean, std)
+    backbone = starting_backbone(recipe, channels, recipe.views[0].size or height, mean, std)
     if recipe.backbone.weights is not None:  # a trained backbone wants the normalisation it was trained with
         loaded = Backbone(backbone)
         mean, std = (tuple(values.flatten().tolist()) for values in (loaded.mean, loaded.std))
@@ -162,47 +149,6 @@ def prepare(recipe: Recipe) -> Prepared:
         torch.manual_seed(rng.derive(recipe.seed, "method"))
         method = method_class(recipe.method, backbone, info)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
-
-
-def _backbone(recipe: Recipe, channels: int, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:
-    if recipe.backbone.weights is None:
-        return backbones.create(
-            recipe.backbone.name,
-            in_chans=channels,
-            image_size=size,
-            mean=mean,
-            std=std,
-            seed=rng.derive(recipe.seed, "backbone"),
-            **recipe.backbone.args,
-        )
-    model = backbones.load(backbone_folder(recipe.backbone.weights)).train()
-    taken = tuple(model.pretrained_cfg["input_size"])  # type: ignore[index]
-    if taken != (channels, size, size):
-        raise UserError(
-            f"backbone.weights: {recipe.backbone.weights} takes {'×'.join(map(str, taken))} images, the data has "
-            f"{channels}×{size}×{size}; set data.channels={taken[0]} data.size={taken[1]}."
-        )
-    return model
-
-
-def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
-    """Leave out a forget set, or corrupt the labels of one."""
-    data = recipe.data
-    if data.labels is not None:
-        _, codes = np.unique(images.require_labels("data.labels"), return_inverse=True)
-        images = images.subset(labelled_rows(codes, data.labels, recipe.seed, "labels"))
-    if data.corrupt is not None:
-        if not data.corrupt.startswith("noisy:"):
-            raise UserError(f"data.corrupt: '{data.corrupt}' must be like noisy:60%@0-4.")
-        labels = images.require_labels("data.corrupt")
-        split = forget_split(data.corrupt, len(images), labels, classes=images.classes, seed=recipe.seed)
-        images = images.relabelled(split.training_labels(labels))
-    if data.without is not None:
-        split = ForgetSplit.load(Path(data.without))
-        if len(split.forget_rows) + len(split.retain_rows) != len(images):
-            raise UserError(f"data.without: {data.without} was made for other data than '{data.name}'.")
-        images = images.subset(split.retain_rows)
-    return images
 
 
 def hardware_of(recipe: Recipe) -> Hardware:
@@ -271,7 +217,7 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
     finally:
         close_loggers(keeping.loggers, status)
     if dist.rank() == 0:
-        _export(run, ready.method, images)
+        keep_outcome(run, ready.method, images)
 
 
 def _describe(run: Run, images: ImageSet) -> None:
@@ -285,29 +231,6 @@ def _describe(run: Run, images: ImageSet) -> None:
         "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
     }
     atomic_write_json(run.folder / "data.json", facts)
-
-
-def _export(run: Run, method: Method, images: ImageSet) -> None:
-    extra: Mapping[str, Any] = vars(method)["_modules"]
-    teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
-    if isinstance(teacher, nn.Module):
-        backbones.save(_like(teacher, method.backbone), run.folder / "teacher")
-    if isinstance(classifier, nn.Linear):
-        with atomic_folder(run.folder / "classifier") as folder:
-            save_file(
-                {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()},
-                folder / "model.safetensors",
-            )
-            atomic_write_json(folder / "config.json", {"classes": list(images.classes or ())})
-    # last, because a backbone folder says that the run has finished
-    backbones.save(method.backbone, run.backbone)
-
-
-def _like(copy: nn.Module, original: nn.Module) -> nn.Module:
-    for name in ("pretrained_cfg", "unlabeled_args", "num_features"):
-        if hasattr(original, name) and not hasattr(copy, name):
-            setattr(copy, name, getattr(original, name))
-    return copy
 
 
 def dry_run(recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""What a finished training leaves in its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from unlabeled import backbones
+from unlabeled.core.files import atomic_folder, atomic_write_json
+from unlabeled.data import ImageSet
+from unlabeled.recipes.run import Run
+from unlabeled.ssl.method import Method
+
+
+def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
+    """Save the backbone, and the teacher or classifier where the method has one."""
+    extra: Mapping[str, Any] = vars(method)["_modules"]
+    teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
+    if isinstance(teacher, nn.Module):
+        backbones.save(_like(teacher, method.backbone), run.folder / "teacher")
+    if isinstance(classifier, nn.Linear):
+        with atomic_folder(run.folder / "classifier") as folder:
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()},
+                folder / "model.safetensors",
+            )
+            atomic_write_json(folder / "config.json", {"classes": list(images.classes or ())})
+    # last, because a backbone folder says that the run has finished
+    backbones.save(method.backbone, run.backbone)
+
+
+def _like(copy: nn.Module, original: nn.Module) -> nn.Module:
+    for name in ("pretrained_cfg", "unlabeled_args", "num_features"):
+        if hasattr(original, name) and not hasattr(copy, name):
+            setattr(copy, name, getattr(original, name))
+    return copy

@@ -1,0 +1,51 @@
+"""The images a recipe trains on: opened, then reduced or corrupted as its ``data`` section asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from unlabeled.core.errors import UserError
+from unlabeled.data import ImageSet, open_data
+from unlabeled.probes.fewshot import labelled_rows
+from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
+from unlabeled.recipes.schema import Recipe
+
+
+def training_images(recipe: Recipe) -> ImageSet:
+    """Open the training split of ``recipe.data``, with the share of labels, corruption and omissions it names.
+
+    Raises:
+        UserError: the data cannot be had, or lack the labels that are asked for.
+    """
+    data = recipe.data
+    images = open_data(
+        data.name,
+        "train",
+        data_dir=data.dir,
+        size=data.size,
+        channels=data.channels,
+        max_bad_fraction=data.max_bad_fraction,
+    )
+    return _as_asked(images, recipe)
+
+
+def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
+    """Leave out a forget set, or corrupt the labels of one."""
+    data = recipe.data
+    if data.labels is not None:
+        _, codes = np.unique(images.require_labels("data.labels"), return_inverse=True)
+        images = images.subset(labelled_rows(codes, data.labels, recipe.seed, "labels"))
+    if data.corrupt is not None:
+        if not data.corrupt.startswith("noisy:"):
+            raise UserError(f"data.corrupt: '{data.corrupt}' must be like noisy:60%@0-4.")
+        labels = images.require_labels("data.corrupt")
+        split = forget_split(data.corrupt, len(images), labels, classes=images.classes, seed=recipe.seed)
+        images = images.relabelled(split.training_labels(labels))
+    if data.without is not None:
+        split = ForgetSplit.load(Path(data.without))
+        if len(split.forget_rows) + len(split.retain_rows) != len(images):
+            raise UserError(f"data.without: {data.without} was made for other data than '{data.name}'.")
+        images = images.subset(split.retain_rows)
+    return images
