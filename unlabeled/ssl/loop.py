@@ -10,7 +10,7 @@ from typing import Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from unlabeled.core import dist
@@ -151,6 +151,7 @@ def _fit(
         default_root_dir=keeper.keeping.folder,
     )
     half = "16" in hardware.precision
+    stream.device = trainer.strategy.root_device
     tune(module.method, trainer.strategy.root_device, half=half, compiled=hardware.compile)
     if checkpoint is not None and checkpoint.scaler:
         trainer.precision_plugin.load_state_dict(checkpoint.scaler)
