@@ -5,18 +5,20 @@ from __future__ import annotations
 import pickle
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from unlabeled.core.errors import UserError
+from unlabeled.backbones.create import create
+from unlabeled.core.errors import UserError, nearest
 
 Weights = dict[str, Tensor]
 CONTAINERS = (
@@ -34,6 +36,8 @@ CONTAINERS = (
 SECOND_CHOICE = ("momentum", "teacher", "target", "encoder_k", "ema")
 """Copies that follow the trained network: taken only where nothing else matches as well."""
 DEPTH = 4
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of the normalisation that torchvision's, MAE's, SwAV's, DINO's and MoCo's files want."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,41 @@ def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
             f"'{next(iter(target), '')}'); choose the architecture that the file was made for."
         )
     return _load(model, target, best[1], best[2])
+
+
+def adopt(
+    path: str | Path,
+    architecture: str,
+    *,
+    in_chans: int = 3,
+    image_size: int | None = None,
+    mean: Sequence[float] = IMAGENET[0],
+    std: Sequence[float] = IMAGENET[1],
+    **model_args: Any,
+) -> tuple[nn.Module, LoadReport]:
+    """Make a backbone of a foreign checkpoint; :func:`unlabeled.backbones.save` then makes a timm folder of it.
+
+    Args:
+        path: the file; see :func:`load_weights`.
+        architecture: the timm name of what it was trained as, e.g. ``resnet50`` or ``vit_base_patch16_224``.
+        in_chans: channels of the images.
+        image_size: their side in pixels; default: the architecture's own. A position table is resampled for another.
+        mean, std: of the normalisation the weights were trained with, per channel; default: ImageNet's.
+        model_args: further arguments of the timm model.
+
+    Returns:
+        The model in eval mode, and what matched.
+
+    Raises:
+        UserError: the architecture is unknown, or nothing in the file fits it.
+    """
+    if not timm.is_model(architecture):
+        raise UserError(f"timm has no model '{architecture}'.{nearest(architecture, timm.list_models())}")
+    if image_size is None:
+        cfg = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+        image_size = int(cfg.input_size[1]) if cfg is not None else 224
+    model = create(architecture, in_chans=in_chans, image_size=image_size, mean=mean, std=std, seed=0, **model_args)
+    return model.eval(), load_weights(model, path)
 
 
 def _load(model: nn.Module, target: Mapping[str, Tensor], layout: str, weights: Weights) -> LoadReport:

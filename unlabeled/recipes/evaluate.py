@@ -16,7 +16,7 @@ from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
 from unlabeled.probes.suite import PROBES, run_probes
-from unlabeled.recipes.models import Pixels, open_model
+from unlabeled.recipes.models import Pixels, input_size, open_model
 from unlabeled.recipes.run import Run
 from unlabeled.report import probe_chart
 from unlabeled.ssl.loop import best_precision
@@ -116,6 +116,8 @@ def _open(model: str, data: str | None, data_dir: str | None) -> tuple[ImageSet,
         if data is None:
             data, data_dir = config.name, data_dir or config.dir
         size, channels = (run.read_json("data.json").get("shape") or [None, None])[:2][::-1]
+    elif model != "pixels" and not model.startswith("timm:"):
+        size, channels = input_size(model)[:2][::-1]
     train, test = (
         open_data(data or "fashion-mini", split, data_dir=data_dir, size=size, channels=channels)
         for split in ("train", "test")

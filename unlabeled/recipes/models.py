@@ -13,6 +13,7 @@ from unlabeled import backbones
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
+from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.recipes.run import Run
 from unlabeled.recipes.schema import Recipe
@@ -50,12 +51,22 @@ def backbone_folder(source: str | Path) -> Path:
         raise UserError(
             f"there is no model '{text}'; give a run folder, local-dir:PATH, hf-hub:ID, timm:NAME or 'pixels'."
         )
+    if folder.is_file():
+        raise UserError(
+            f"{text} is a file; make a backbone of it first: unlabeled import {text} --architecture NAME --out FOLDER "
+            "(where NAME is timm's name of what it was trained as, e.g. resnet50)."
+        )
     run = Run(folder)
     if run.exists():
         if not run.finished():
             raise UserError(f"the run {folder} has not finished; go on with: unlabeled pretrain {folder} --resume")
         return run.backbone
     return folder
+
+
+def input_size(source: str | Path) -> list[int]:
+    """``[C, H, W]`` of the images that a backbone folder takes, without loading it."""
+    return [int(number) for number in backbones.load_config(backbone_folder(source))["pretrained_cfg"]["input_size"]]
 
 
 def _download(hub_id: str) -> Path:
@@ -72,17 +83,30 @@ def _download(hub_id: str) -> Path:
         ) from error
 
 
-def load_backbone(source: str | Path, *, layer: str | int | None = None, pool: str | None = None) -> Backbone:
+def load_backbone(
+    source: str | Path,
+    *,
+    layer: str | int | None = None,
+    pool: str | None = None,
+    architecture: str | None = None,
+) -> Backbone:
     """Load a pretrained backbone: its ``embed(images)`` takes tensors, arrays or PIL images of any size.
 
     Args:
-        source: a run folder, ``local-dir:PATH``, a timm folder, or ``hf-hub:ID``.
+        source: a run folder, ``local-dir:PATH``, a timm folder, or ``hf-hub:ID``; with ``architecture``, a checkpoint
+            of another project.
         layer: an inner stage instead of the last (``unlabeled.backbones.layer_names``).
         pool: how a map or token sequence becomes a vector: avg, max, flat, cls, mean.
+        architecture: the timm name of what a foreign checkpoint was trained as; what matched and what did not is
+            printed. For other sizes, channels or normalisations see :func:`unlabeled.backbones.adopt`.
 
     Raises:
-        UserError: nothing is there, it is broken, or it has no such layer.
+        UserError: nothing is there, it is broken, nothing in it fits, or it has no such layer.
     """
+    if architecture is not None:
+        model, matched = backbones.adopt(source, architecture)
+        say(f"{source}: {matched}")
+        return Backbone(model, layer, pool).eval()
     return Backbone(backbones.load(backbone_folder(source)), layer, pool).eval()
 
 
