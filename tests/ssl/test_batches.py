@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from unlabeled.data import ImageSet
 from unlabeled.ssl.batches import BatchStream, Schedule, Shuffled
+from unlabeled.ssl.transfer import Resident, Transfer
 
 
 def images(n: int) -> ImageSet:
@@ -45,6 +46,19 @@ def test_a_late_start_gives_the_same_batches(start: int) -> None:
         assert one["first"] == two["first"]
         assert torch.equal(one["images"][:, 0, 0, 0].long(), one["rows"])
         assert torch.equal(one["labels"], one["rows"] % 3)
+
+
+def test_resident_images_are_the_same_images() -> None:
+    data, rows = images(5000), np.array([4999, 0, 4096, 17, 0])
+    assert torch.equal(Resident(data, torch.device("cpu")).gather(rows), data.gather(rows))
+
+
+def test_on_the_cpu_nothing_is_copied() -> None:
+    data, transfer = images(8), Transfer(torch.device("cpu"))
+    assert transfer.source(data) is data
+    batch, copied = transfer.begin(data, np.arange(3), {"first": 0})
+    assert copied is None
+    assert transfer.finish(batch, copied) is batch
 
 
 def test_an_error_in_the_thread_reaches_the_consumer() -> None:

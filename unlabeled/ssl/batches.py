@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unlabeled.core import dist, rng
 from unlabeled.ssl.method import BatchSampler, Step
+from unlabeled.ssl.transfer import Transfer
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -70,7 +71,8 @@ class BatchStream:
     """Iterate this rank's parts of all global batches from ``start`` (an optimiser step) to the end.
 
     Yields dictionaries: ``images`` uint8 ``(B, C, H, W)``, ``rows`` ``(B,)``, ``first`` (position of the part in
-    the global batch), ``labels`` ``(B,)`` where asked for.
+    the global batch), ``labels`` ``(B,)`` where asked for; the tensors on ``device``, which may be set until the first
+    batch is asked for.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class BatchStream:
     ) -> None:
         self.images, self.sampler, self.schedule = images, sampler, schedule
         self.start, self.with_labels, self.ahead = start, with_labels, ahead
+        self.device = torch.device("cpu")
 
-    def _produce(self) -> Iterator[dict[str, Any]]:
+    def _produce(self, transfer: Transfer) -> Iterator[tuple[dict[str, Any], torch.Event | None]]:
+        source = transfer.source(self.images)
         schedule, parts = self.schedule, self.schedule.accumulate * dist.world_size()
         size = schedule.batch_size // parts
         rows: Rows = np.empty((0, 0), np.int64)
@@ -96,18 +100,19 @@ class BatchStream:
             for part in range(schedule.accumulate):
                 first = (part * dist.world_size() + dist.rank()) * size
                 mine = rows[number, first : first + size]
-                batch = {"images": self.images.gather(mine), "rows": torch.from_numpy(mine.copy()), "first": first}
+                more = {"rows": torch.from_numpy(mine.copy()), "first": first}
                 if self.with_labels and self.images.labels is not None:
-                    batch["labels"] = torch.from_numpy(self.images.labels[mine])
-                yield batch
+                    more["labels"] = torch.from_numpy(self.images.labels[mine])
+                yield transfer.begin(source, mine, more)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         ready: queue.Queue[Any] = queue.Queue(self.ahead)
         stopped = threading.Event()
+        transfer = Transfer(self.device)
 
         def fill() -> None:
             try:
-                for batch in self._produce():
+                for batch in self._produce(transfer):
                     while not stopped.is_set():
                         try:
                             ready.put(batch, timeout=0.2)
@@ -125,6 +130,6 @@ class BatchStream:
             while (batch := ready.get()) is not None:
                 if isinstance(batch, BaseException):
                     raise batch
-                yield batch
+                yield transfer.finish(*batch)
         finally:
             stopped.set()
