@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +12,7 @@ from typing import Annotated
 import typer
 
 from unlabeled.core.errors import Diverged, Interrupted, UserError
+from unlabeled.core.launch import ERRORS, launched, leads
 from unlabeled.core.progress import set_quiet
 
 app = typer.Typer(
@@ -24,8 +28,13 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 """Settings of the recipe to change."""
 
 
+ON_RANKS = ("pretrain", "finetune", "probe")
+"""Verbs that several processes, started together, carry out together."""
+
+
 @app.callback(invoke_without_command=True)
 def _top(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="versions of what matters, then exit")] = False,
 ) -> None:
     if version:
@@ -33,6 +42,15 @@ def _top(
 
         typer.echo(versions())
         raise typer.Exit
+    if launched() is not None and context.invoked_subcommand not in ON_RANKS:
+        raise UserError(
+            f"'{context.invoked_subcommand}' runs in a single process; torchrun and srun are for {', '.join(ON_RANKS)}."
+        )
+
+
+def _result(text: str) -> None:
+    if leads():
+        typer.echo(text)
 
 
 recipes_app = typer.Typer(help="List the built-in recipes, or show one.", invoke_without_command=True)
@@ -91,7 +109,7 @@ def pretrain_command(
         return
     if out is None:
         out = Path(recipe) if Run(recipe).exists() else default_folder(resolved)
-    typer.echo(show_run(pretrain(resolved, out, resume=resume, overwrite=overwrite)))
+    _result(show_run(pretrain(resolved, out, resume=resume, overwrite=overwrite)))
 
 
 @app.command("probe")
@@ -126,7 +144,7 @@ def probe_command(
         seed=seed,
         json_file=json_file,
     )
-    typer.echo(show_probes(reports))
+    _result(show_probes(reports))
 
 
 @app.command("forget")
@@ -185,7 +203,7 @@ def finetune_command(
 
     settings = tuple(overrides or ())
     done = finetune(model, data, labels=labels, overrides=settings, out=out, resume=resume, overwrite=overwrite)
-    typer.echo(show_finetuned(*done))
+    _result(show_finetuned(*done))
 
 
 @app.command("report")
@@ -301,18 +319,32 @@ def demo_command(
 
 def main() -> None:
     """Run the command line: exit 0 when done, 1 when it did not finish, 2 when the user can mend it."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except UserError as error:
         _fail(error, 2)
     except (Interrupted, Diverged) as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        _fail("stopped", 1)
+    except KeyboardInterrupt as error:
+        _fail(Interrupted(f"stopped{error}; nothing half-written is left, the same command goes on"), 1)
     except BrokenPipeError:
         sys.exit(0)
 
 
-def _fail(error: object, code: int) -> None:
-    print(f"unlabeled: {' '.join(str(error).split())}", file=sys.stderr)
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt(" by SIGTERM")
+
+
+def _fail(error: Exception, code: int) -> None:
+    message, place, folder = " ".join(str(error).split()), launched(), os.environ.get(ERRORS)
+    if place is not None and folder:  # the process that started this one says it, once for all ranks
+        from unlabeled.core.files import atomic_write_json
+
+        atomic_write_json(Path(folder) / str(place.rank), {"kind": type(error).__name__, "message": message})
+    else:
+        print(
+            f"unlabeled: {message}" if leads() else f"unlabeled, rank {place and place.rank}: {message}",
+            file=sys.stderr,
+        )
     sys.exit(code)

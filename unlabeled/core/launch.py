@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ERRORS = "UNLABELED_RANK_ERRORS"
+"""Names the folder in which the ranks that ``hardware.devices`` started leave their errors, one file a rank."""
+
 
 @dataclass(frozen=True)
 class Launch:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from unlabeled.core.launch import leads
+
 _quiet = False
 
 
@@ -17,9 +19,14 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def quiet() -> bool:
+    """Whether this process is silenced: by ``--quiet``, or because another rank speaks for all."""
+    return _quiet or not leads()
+
+
 def say(message: str) -> None:
     """Print a line about the work (not a result) to stderr."""
-    if not _quiet:
+    if not quiet():
         print(message, file=sys.stderr, flush=True)
 
 
@@ -37,7 +44,7 @@ def progress(description: str, total: int, done: int = 0, unit: str = "") -> Ite
         done: how many were done before (a resumed job).
         unit: what a step is, shown with the throughput (``"img"``).
     """
-    if _quiet:
+    if quiet():
         yield lambda steps=1, info="": None
     elif sys.stderr.isatty():
         with _bar(description, total, done, unit) as tick:

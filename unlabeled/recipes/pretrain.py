@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from unlabeled.backbones import Backbone
 from unlabeled.core import dist, rng
 from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import atomic_write_json, cache_dir
+from unlabeled.core.launch import launched
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.data.views import Views
@@ -22,6 +23,7 @@ from unlabeled.recipes.health import Health
 from unlabeled.recipes.loggers import check_logger, close_loggers, make_loggers
 from unlabeled.recipes.models import starting_backbone
 from unlabeled.recipes.outcome import keep_outcome
+from unlabeled.recipes.ranks import end_with_parent, run_ranks
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run, command_line, same_recipe
 from unlabeled.recipes.schema import Recipe
@@ -55,8 +57,8 @@ def pretrain(
 
     Raises:
         UserError: anything in the recipe or the folder that must be mended first.
-        Interrupted: stopped by a signal; the run can be resumed.
-        Diverged: the loss became NaN or infinite; the last good checkpoint is kept.
+        Interrupted: stopped by a signal, or another rank has gone; the run can be resumed.
+        Diverged: the loss, gradients or weights became NaN or infinite; the last good checkpoint is kept.
     """
     if not isinstance(recipe, Recipe):
         if out is None and Run(recipe).exists():
@@ -65,19 +67,33 @@ def pretrain(
     run = Run(out if out is not None else default_folder(recipe))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{run.folder} is a file; choose another --out.")
-    if _worker():
-        _carry_out(run, recipe, resume and run.checkpoint.is_file())
+    if launched() is None and recipe.hardware.devices * recipe.hardware.nodes > 1:
+        if recipe.hardware.nodes > 1:
+            raise UserError("hardware.nodes: several hosts are started by torchrun or srun on each; see docs/scale.md.")
+        run_ranks(recipe, run, resume=resume, overwrite=overwrite)
         return run
-    with run.lock():
-        if _already_done(run, recipe, resume, overwrite):
-            return run
-        _carry_out(run, recipe, resume and run.checkpoint.is_file())
+    end_with_parent()
+    with dist.joined(recipe.hardware.accelerator, recipe.hardware.timeout):
+        _on_this_rank(run, recipe, resume, overwrite)
     return run
 
 
-def _worker() -> bool:
-    """Whether this process was started beside the one that owns the run folder (by torchrun, SLURM or Lightning)."""
-    return any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+def _on_this_rank(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+    """Rank 0 owns the run folder and says to all whether there is something to do, and from where."""
+    parts = recipe.optimizer.accumulate * dist.world_size()
+    if recipe.batch_size % parts:
+        raise UserError(
+            f"batch_size {recipe.batch_size} cannot be shared out equally over {parts} parts (optimizer.accumulate × "
+            f"{dist.world_size()} processes); choose a multiple, or another number of processes."
+        )
+    with run.lock() if dist.rank() == 0 else nullcontext():
+        done, from_checkpoint = False, False
+        if dist.rank() == 0:
+            done = _already_done(run, recipe, resume, overwrite)
+            from_checkpoint = resume and run.checkpoint.is_file()
+        done, from_checkpoint = dist.everyone((done, from_checkpoint))[0]
+        if not done:
+            _carry_out(run, recipe, from_checkpoint)
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -174,13 +190,15 @@ def _without_broken_precision(
 def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
     ready = prepare(recipe)
     images = ready.images
-    if not _worker():
+    dist.wait_for_all()  # the first to decode a large data set may take hours
+    dist.require_same({"data": images.fingerprint, "recipe": recipe.model_dump_json(exclude={"output"})})
+    if dist.rank() == 0:
         # only now is it sure that the run can start: an older one is not given up before
         if not resume:
             run.clear()
         run.begin(recipe, command_line())
         _describe(run, images)
-    if ready.method.needs_prepare:
+    if ready.method.needs_prepare and not resume:  # what was prepared is in the checkpoint
         ready.method.prepare(
             images.without_labels(),
             seed=recipe.seed,
@@ -188,12 +206,16 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
             cache=cache_dir() / "prepared",
             device=torch.device("cpu"),
         )
+        dist.wait_for_all()
+    settings = recipe.model_dump(mode="json")
+    loggers = make_loggers(recipe.output.logger, run.folder, settings) if dist.rank() == 0 else []
     keeping = Keeping(
         folder=run.folder,
         log_every=recipe.output.log_every,
         save_seconds=recipe.output.save_seconds,
         observe_every=max(recipe.health.every, 1),
-        loggers=make_loggers(recipe.output.logger, run.folder, recipe.model_dump(mode="json")),
+        loggers=loggers,
+        rollback=recipe.on_divergence == "rollback",
     )
     observer = Health(images, recipe.health, ready.info, run.folder, recipe.seed) if recipe.health.every else None
     status = "failed"
@@ -218,6 +240,7 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         close_loggers(keeping.loggers, status)
     if dist.rank() == 0:
         keep_outcome(run, ready.method, images)
+    dist.wait_for_all()
 
 
 def _describe(run: Run, images: ImageSet) -> None:

@@ -19,10 +19,12 @@ from unlabeled.core.files import atomic_write_json, atomic_write_text, locked, r
 from unlabeled.recipes.resolve import load_recipe, recipe_yaml
 from unlabeled.recipes.schema import Recipe
 
+COMMAND = "UNLABELED_COMMAND"
+"""Names the command of the process that started this one as one of several ranks."""
 WRITTEN = (
     "recipe.yaml", "metrics.csv", "environment.json", "data.json", "demo.json", "checkpoints", "backbone", "teacher",
     "classifier", "probes", "forgetting", "pictures", "tensorboard", "wandb", "mlflow.db", "mlartifacts", "report.html",
-    "finetune.json", "record.json", "table.md",
+    "finetune.json", "record.json", "table.md", "rollbacks.json",
 )  # fmt: skip
 """Everything a run writes at the top of its folder; nothing else is ever removed."""
 
@@ -160,4 +162,4 @@ def _git_state() -> dict[str, Any] | None:
 
 def command_line() -> str:
     """How this process was started, for the record."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return os.environ.get(COMMAND) or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

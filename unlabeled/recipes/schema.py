@@ -59,12 +59,13 @@ class HealthConfig(Config):
 
 
 class HardwareConfig(Config):
-    """Where training runs, in Lightning's words."""
+    """Where training runs. Under torchrun or srun, the number of processes is theirs (docs/scale.md)."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    devices: int = Field(1, ge=1, description="processes (GPUs) per node")
-    nodes: int = Field(1, ge=1)
-    strategy: str = Field("auto", description="Lightning strategy: auto, ddp, fsdp, …")
+    devices: int = Field(1, ge=1, description="processes (GPUs) on each host; on a single one this command starts them")
+    nodes: int = Field(1, ge=1, description="hosts; more than one are started by torchrun or srun")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="how ranks share the work; auto: ddp")
+    timeout: float = Field(600.0, gt=0, description="seconds without an answer after which another rank is given up")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bfloat16 where the hardware multiplies it natively"
     )
@@ -93,6 +94,9 @@ class Recipe(Config):
     method: SerializeAsAny[MethodConfig]
     views: Annotated[tuple[ViewSpec, ...], Field(strict=False, min_length=1)] = (ViewSpec(),)
     optimizer: OptimizerConfig = OptimizerConfig()
+    on_divergence: Literal["stop", "rollback"] = Field(
+        "stop", description="rollback: go back to the epoch's beginning with half the learning rate, five times at most"
+    )
     health: HealthConfig = HealthConfig()
     hardware: HardwareConfig = HardwareConfig()
     output: OutputConfig = OutputConfig()
