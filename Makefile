@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types layers docs clean
+.PHONY: demo test test-oldest lint types layers docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "unlabeled needs Python 3.10 or newer: make PYTHON=python3.12 …")'
@@ -21,6 +21,20 @@ demo: $(VENV)/installed  ## pretrain on real images, probe, show
 test: $(VENV)/installed-test  ## all tests
 	$(BIN)/python -m pytest
 
+OLDEST_PYTHON ?= python3.10
+TESTS ?=
+test-oldest:  ## the quick tests with the oldest versions allowed (6 GB); some of them: make test-oldest TESTS=tests/data
+	test -x .venv-oldest/bin/python || $(OLDEST_PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints/oldest.txt --editable '.[test]'
+	.venv-oldest/bin/python -m pytest -m 'not slow' $(TESTS)
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/installed-docs  ## the pages, into site/
+	$(BIN)/mkdocs build --strict --quiet
+
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,4 +46,4 @@ layers: $(VENV)/installed-test
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) .venv-oldest build dist site
