@@ -72,4 +72,6 @@ def cached(template: Classifier, folder: Path, key: str, make: Callable[[Checkpo
         seconds = checkpoint.seconds
         save_classifier(model, home / "model.safetensors")
         files.atomic_write_json(facts, seconds._asdict())
-    return Trained(model, seconds)
+        # read back, for a model just made has another memory layout, in which sums round differently: what is measured
+        # must not depend on whether an interruption lies between
+        return Trained(load_classifier(template, home / "model.safetensors"), seconds)
