@@ -68,14 +68,17 @@ INSIDE = (
 def forgetters(task: str, everything: bool) -> dict[str, Forgetter]:
     """Methods by row name: LAF's variants, then (``everything``) the baselines."""
     laf = LAF_SETTINGS[task]
+    rule: dict[str, Any] = {"stop": "answers" if task == "class removal" else "unseen", "stop_every": 5}
     rows: dict[str, Forgetter] = {
         "laf": m.LAF(LAFConfig(**laf)),
-        "laf, stop=unseen": m.LAF(LAFConfig(**laf, stop="unseen", stop_every=5)),
-        "laf, stop=unseen 95 %": m.LAF(LAFConfig(**laf, stop="unseen", stop_every=5, stop_quantile=0.95)),
+        f"laf, stop={rule['stop']}": m.LAF(LAFConfig(**laf, **rule)),
         "laf_r": m.LAFR(LAFRConfig(**laf)),
         "lfssd": m.LFSSD(SSDConfig(alpha=2.0)),
         "bad_teacher": m.BadTeacher(),
         "boundary_expand": m.BoundaryExpand(BoundaryExpandConfig(lr=1e-4)),
+        "nmc": m.ExactNMC(),
+        "lda": m.ExactLDA(),
+        "ridge": m.ExactRidge(),
     }
     if everything:
         rows |= {

@@ -86,6 +86,15 @@ class ClosedFormProbe(Probe):
         self.statistics_, self.classes_ = statistics, statistics.classes
         return self
 
+    def linear(self) -> tuple[Tensor, Tensor]:
+        """Weights (C, D) and biases (C,) in float64 of the linear layer that ranks the classes as this probe does.
+
+        Raises:
+            InputError: the scores are no linear function of the features.
+        """
+        weight, offset, centre = self._solution()[:3]
+        return weight, offset - weight @ centre
+
     def _empty(self, place: torch.device) -> Statistics:
         return Statistics(self.n_features_in_, second=self._second, per_class=self._per_class(), device=place)
 

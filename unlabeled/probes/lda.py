@@ -128,6 +128,9 @@ class MahalanobisProbe(ClosedFormProbe):
         self.shrinkage = shrinkage
         self.device = device
 
+    def linear(self) -> tuple[Tensor, Tensor]:
+        raise InputError("MahalanobisProbe: its distances are no linear function; use LDAProbe.")
+
     def _per_class(self) -> bool:
         return self.covariance == "class"
 

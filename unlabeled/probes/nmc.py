@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.probes.arrays import InputError
 from unlabeled.probes.closed_form import ClosedFormProbe
 
 
@@ -37,6 +38,11 @@ class NearestMeanProbe(ClosedFormProbe):
         centre = self.statistics_.mean
         apart = means - centre
         return 2 * apart, -apart.square().sum(1), centre
+
+    def linear(self) -> tuple[Tensor, Tensor]:
+        if self.metric == "cosine":
+            raise InputError("NearestMeanProbe: a cosine is no linear function; use metric='euclidean'.")
+        return super().linear()
 
     def _scores(self, block: Tensor) -> Tensor:
         if self.metric == "cosine":

@@ -116,6 +116,23 @@ def test_the_stopping_rule_stops_early_and_needs_unseen_images(model: Classifier
         LAF(rule).forget(model, ForgetData(data.retain, data.forget), seed=0)
 
 
+def test_the_rule_for_classes_waits_until_nobody_gets_their_answers(model: Classifier, data: ForgetData) -> None:
+    rule = QUICK.model_copy(update={"stop": "answers", "stop_every": 1, "epochs": 20})
+    stopped, full = (LAF(c).forget(model, data, seed=0) for c in (rule, rule.model_copy(update={"stop": "never"})))
+    start, near, far = (embed_all(m, data.forget) for m in (model, stopped, full))
+    assert float((apply_head(stopped, near).argmax(1) == 0).float().mean()) <= rule.stop_share
+    assert float((near - start).norm()) < float((far - start).norm())
+
+
+def test_the_rule_for_classes_refuses_what_it_cannot_see(model: Classifier, data: ForgetData) -> None:
+    rule = QUICK.model_copy(update={"stop": "answers"})
+    some = np.arange(0, len(data.retain), 4)
+    with pytest.raises(UserError, match="make up none; use stop=unseen"):
+        LAF(rule).forget(model, ForgetData(data.retain, data.retain.subset(some)))
+    with pytest.raises(UserError, match="this model has none"):
+        LAF(rule).forget(Classifier(model.extractor), data)
+
+
 def test_empty_sets_are_refused(model: Classifier, data: ForgetData, net: Callable[..., Classifier]) -> None:
     none = np.empty(0, np.int64)
     with pytest.raises(UserError, match="forget set is empty"):

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from unlabeled.core.errors import Diverged, UserError
+from unlabeled.probes.closed_form import ClosedFormProbe
 from unlabeled.probes.forgetting import epochs as contract
 from unlabeled.probes.forgetting.boundary import nearest_classes
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
@@ -16,11 +17,15 @@ from unlabeled.probes.forgetting.duck import class_means, nearest_wrong
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
 from unlabeled.probes.forgetting.epochs import Checkpoint, Epoch, run_epochs
 from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter
+from unlabeled.probes.forgetting.images import LabelledImages
 from unlabeled.probes.forgetting.methods import METHODS
 from unlabeled.probes.forgetting.paired import walk_pairs, wrong_labels
 from unlabeled.probes.forgetting.salun import saliency_mask
 from unlabeled.probes.forgetting.scrub import divergence
 from unlabeled.probes.forgetting.ssd import dampen, importances
+from unlabeled.probes.lda import LDAProbe
+from unlabeled.probes.nmc import NearestMeanProbe
+from unlabeled.probes.ridge import RidgeProbe
 
 SETTINGS: dict[str, dict] = {
     "laf": {"epochs": 2, "lr_ue": 1e-3, "lr_ra": 2e-3, "vae_epochs": 2},
@@ -40,6 +45,9 @@ SETTINGS: dict[str, dict] = {
     "lfssd": {"alpha": 1.2},
     "salun": {"epochs": 2, "lr": 1e-3},
     "duck": {"epochs": 2, "lr": 1e-3, "target": 0.0},
+    "nmc": {},
+    "lda": {},
+    "ridge": {},
 }
 
 
@@ -155,6 +163,24 @@ def test_head_only_keeps_every_embedding(model: Classifier, data: ForgetData) ->
     assert torch.equal(embed_all(forgot, data.forget), embed_all(model, data.forget))
 
 
+@pytest.mark.parametrize(("name", "probe"), [("nmc", NearestMeanProbe()), ("lda", LDAProbe()), ("ridge", RidgeProbe())])
+def test_closed_form_heads_forget_exactly(
+    name: str, probe: ClosedFormProbe, model: Classifier, data: ForgetData, test: LabelledImages
+) -> None:
+    """The head is the one that the images to keep alone give; the embeddings are the original's."""
+    forgot = build(name).forget(model, data)
+    probe.fit(embed_all(model, data.retain), data.retain.labels)
+    embeddings = embed_all(model, test)
+    assert torch.equal(embed_all(forgot, test), embeddings)
+    logits = apply_head(forgot, embeddings)
+    assert logits.shape[1] == 3
+    assert torch.equal(logits.argmax(1), torch.as_tensor(probe.predict(embeddings)))
+    assert (logits.argmax(1) != 0).all()
+    weight, bias = probe.linear()
+    assert torch.allclose(forgot.head.weight[1:], weight.float(), rtol=1e-4, atol=1e-5 * float(weight.abs().max()))
+    assert torch.allclose(forgot.head.bias[1:], bias.float(), rtol=1e-4, atol=1e-4)
+
+
 def test_retraining_never_reads_the_forget_set(model: Classifier, data: ForgetData) -> None:
     other = ForgetData(data.retain, data.forget.subset(np.arange(3)))
     first, second = (build("retrain").forget(model, d, seed=0) for d in (data, other))
@@ -167,6 +193,19 @@ def test_what_is_missing_is_named(model: Classifier, data: ForgetData) -> None:
     with pytest.raises(UserError, match="scrub edits or trains a classifier head"):
         build("scrub").forget(Classifier(model.extractor), data)
     assert build("lfssd").forget(Classifier(model.extractor), data).head is None
+
+
+def test_training_rounds_denormals_away_and_puts_the_default_back() -> None:
+    tiny = torch.full((1,), 1e-30)
+    seen: list[bool] = []
+
+    def epoch(number: int) -> Epoch:
+        seen.append(bool((tiny * 1e-10 == 0).all()))
+        return Epoch(0.0)
+
+    run_epochs("denormals", 1, {}, epoch, Checkpoint())
+    assert seen == [True]
+    assert bool((tiny * 1e-10 != 0).all())
 
 
 def test_a_diverging_run_says_so() -> None:

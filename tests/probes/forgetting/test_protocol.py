@@ -17,7 +17,7 @@ from unlabeled.probes.forgetting.record import write_record
 from unlabeled.probes.forgetting.retrain import Retrain, RetrainConfig
 from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.probes.forgetting.ssd import LFSSD
-from unlabeled.probes.forgetting.tables import ACCURACY, REPRESENTATION, table, values, verdict
+from unlabeled.probes.forgetting.tables import ACCURACY, PROBES, REPRESENTATION, table, told_apart, values, verdict
 
 RETRAIN = Retrain(RetrainConfig(epochs=5, lr=1e-2))
 LAFS = {"laf": LAF(LAFConfig(epochs=20, lr_ue=1e-3, lr_ra=2e-3, vae_epochs=3))}
@@ -143,6 +143,20 @@ def test_tables_show_means_and_leave_out_what_nobody_has(task: Task) -> None:
     assert "| b | – | – | 0.50 |" in shown
     assert values(rows, "a", "seconds") == [2.0, 2.0]
     assert np.isnan(rows[2].measures["test"])
+
+
+@pytest.mark.parametrize(
+    ("few", "end"), [(0.6, "2 % of the labels and with 20"), (0.81, "with 20 neighbours"), (0.9, "no probe")]
+)
+def test_the_verdict_says_which_probes_tell_head_only_apart(few: float, end: str) -> None:
+    def row(method: str, *found: float) -> Row:
+        measured = dict(zip(PROBES, found, strict=True))
+        return Row(method, 0, 2.0, 2.0, 0.5, "", {**measured, "cka_forget_original": 0.5}, [], None, "")
+
+    near = 0.84 if end == "no probe" else 0.7
+    rows = [row("original", 0.83, 0.8, 0.85), row("head_only", 0.83, 0.8, 0.85), row("laf", 0.82, few, near)]
+    assert end in verdict(rows)[-1]
+    assert told_apart(rows[:2]) == []
 
 
 def test_without_retraining_only_what_compares_with_it_is_missing(task: Task, tmp_path: Path) -> None:

@@ -60,12 +60,16 @@ class Classifier(nn.Module):
             raise UserError(f"{who} edits or trains a classifier head, but this model has none; use laf or lfssd.")
         return self.head
 
-    def last_linear(self, who: str) -> nn.Linear:
-        """Return the head's last linear layer, whose outputs are the classes."""
+    def linear_layers(self, who: str) -> list[nn.Linear]:
+        """Return the head's linear layers: the first takes the embedding, the last gives the classes."""
         layers = [m for m in self.need_head(who).modules() if isinstance(m, nn.Linear)]
         if not layers:
             raise UserError(f"{who} needs a head that ends in a linear layer, not {type(self.head).__name__}.")
-        return layers[-1]
+        return layers
+
+    def last_linear(self, who: str) -> nn.Linear:
+        """Return the head's last linear layer, whose outputs are the classes."""
+        return self.linear_layers(who)[-1]
 
 
 def wrap(model: nn.Module, shape: tuple[int, int, int]) -> Classifier:

@@ -123,6 +123,10 @@ class Forgetter(ABC):
         )
         return self._forget(prepared(model, device), data, seed, device, state).eval().cpu()
 
+    def blank(self, model: Classifier) -> Classifier:
+        """A model of the architecture that :meth:`forget` returns; its weights mean nothing."""
+        return model
+
     @abstractmethod
     def _forget(
         self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from unlabeled.probes.forgetting.embed import embed_all
 from unlabeled.probes.forgetting.epochs import Checkpoint, Epoch, adam, descend, run_epochs
 from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter, ForgetterConfig
 from unlabeled.probes.forgetting.images import UnlabelledImages
-from unlabeled.probes.forgetting.stopping import UnseenError
+from unlabeled.probes.forgetting.stopping import OwnAnswers, UnseenError
 from unlabeled.probes.forgetting.vae import EmbeddingVAE, train_vae
 
 
@@ -43,12 +44,16 @@ class LAFConfig(ForgetterConfig):
     max_retain: int | None = Field(
         default=None, ge=1, description="use at most this many images to keep; None: all, as in the paper"
     )
-    stop: Literal["never", "unseen"] = Field(
+    stop: Literal["never", "unseen", "answers"] = Field(
         default="never",
-        description="'unseen': stop once forget images are rebuilt as badly as images the model never met",
+        description="'unseen': stop once forget images are rebuilt as badly as images the model never met; 'answers' "
+        "(for whole classes): once hardly any forget image gets an answer that only they got",
     )
     stop_quantile: float = Field(
         default=0.5, gt=0, lt=1, description="how badly: the median forget error against this quantile of unseen ones"
+    )
+    stop_share: float = Field(
+        default=0.05, ge=0, lt=1, description="stop=answers: the share of forget images that may still get one"
     )
     stop_every: int = Field(default=10, ge=1, description="steps between looks at the stopping rule")
 
@@ -102,7 +107,12 @@ class LAF(Forgetter):
         retain0, forget0 = embed_all(model, retain, device), embed_all(model, data.forget, device)
         whole = self._vae(torch.cat([retain0, forget0]), "laf-vae", seed, checkpoint)
         part = self._vae(forget0, "laf-vae-forget", seed, checkpoint)
-        rule = None if c.stop == "never" else UnseenError(model, whole, data, device, seed, c.stop_quantile)
+        rule: Callable[[Classifier], bool] | None = None
+        if c.stop == "unseen":
+            rule = UnseenError(model, whole, data, device, seed, c.stop_quantile)
+        elif c.stop == "answers":
+            weight = len(data.retain) / len(retain)
+            rule = OwnAnswers(model, retain0, forget0, weight, data, device, seed, c.stop_share)
         self._alternate(model, whole, part, retain, data.forget, retain0, forget0, seed, device, checkpoint, rule)
         return model
 
@@ -133,7 +143,7 @@ class LAF(Forgetter):
         seed: int,
         device: torch.device | str,
         checkpoint: Checkpoint,
-        rule: UnseenError | None,
+        rule: Callable[[Classifier], bool] | None,
     ) -> None:
         """The alternating steps: each batch pair first unlearns, then aligns, with an Adam of its own each."""
         c = self.config

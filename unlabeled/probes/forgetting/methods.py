@@ -5,6 +5,7 @@ from __future__ import annotations
 from unlabeled.probes.forgetting.bad_teacher import BadTeacher, StochasticTeacher
 from unlabeled.probes.forgetting.boundary import BoundaryExpand, BoundaryShrink
 from unlabeled.probes.forgetting.duck import Duck
+from unlabeled.probes.forgetting.exact_head import ExactLDA, ExactNMC, ExactRidge
 from unlabeled.probes.forgetting.finetune import FineTune
 from unlabeled.probes.forgetting.forgetter import Forgetter
 from unlabeled.probes.forgetting.head_only import HeadOnly
@@ -38,5 +39,8 @@ METHODS: dict[str, type[Forgetter]] = {
         LFSSD,
         SalUn,
         Duck,
+        ExactNMC,
+        ExactLDA,
+        ExactRidge,
     )
 }

@@ -61,10 +61,15 @@ def train_paired(
             yield loss_of(keep, leave)
 
     optimiser = adam(model.parameters(), config.lr, config.weight_decay)
-    hooks = [] if mask is None else [p.register_hook(mask[name].mul) for name, p in model.named_parameters()]
+    masked = [] if mask is None else [(parameter, mask[name]) for name, parameter in model.named_parameters()]
+
+    def hold(*_: object) -> None:
+        for parameter, allowed in masked:
+            if parameter.grad is not None:
+                parameter.grad.mul_(allowed)
+
+    optimiser.register_step_pre_hook(hold)
     train_epochs(stage, config.epochs, model, optimiser, losses, checkpoint, stop)
-    for hook in hooks:
-        hook.remove()
 
 
 def wrong_labels(labels: Tensor, classes: int, generator: np.random.Generator) -> Tensor:

@@ -94,7 +94,7 @@ class Protocol:
             say(f"{method.name}, seed {seed}: {task.split.description}")
             return method.forget(task.original, data, seed=seed, device=device, checkpoint=checkpoint)
 
-        return cached(self.task.original, self.out / "models", f"{method.name}-s{seed}-{key}", make)
+        return cached(method.blank(task.original), self.out / "models", f"{method.name}-s{seed}-{key}", make)
 
     def _measured(self, label: str, seed: int, trained: Trained, retrained: Trained | None) -> Row:
         model, name = fingerprint(trained.model), "".join(c if c.isalnum() else "-" for c in label)

@@ -16,7 +16,12 @@ REPRESENTATION = (
     "reprobe_linear_few_test_f", "reprobe_knn_test_f", "reprobe_linear_test_r", "reprobe_linear_test",
     "reprobe_linear_few_test", "reprobe_knn_test", "mia_auc_features", "relearn_ratio",
 )  # fmt: skip
-PROBE = "reprobe_linear_test_f"
+PROBES = {
+    "reprobe_linear_test_f": "all labels",
+    "reprobe_linear_few_test_f": "2 % of the labels",
+    "reprobe_knn_test_f": "20 neighbours",
+}
+"""Probes of the frozen extractor: how much of the removed class's test images they name, given the labels back."""
 PERCENT = ("train", "test", "asr", "member", "reprobe")
 
 
@@ -65,15 +70,44 @@ def verdict(rows: Sequence[Row]) -> list[str]:
         else:
             text = f"CKA to the original on forget images {same:.2f}"
             text += "" if math.isnan(gold) else f" (retrained: {gold:.2f})"
-        again = _mean(rows, method, PROBE)
-        if not math.isnan(again):
-            others = [f"{name} {v:.1%}" for name in ("retrain", "original") if (v := _mean(rows, name, PROBE)) == v]
-            text += f"; re-probed it regains {again:.1%} ({', '.join(others)})"
+        if regained := _regained(rows, method):
+            others = [f"{name} {found}" for name in ("retrain", "original") if (found := _regained(rows, name))]
+            text += f"; re-probed it regains {regained} ({', '.join(others)})"
         share = _mean(rows, method, "member_share_outputs"), _mean(rows, "retrain", "member_share_outputs")
         if not any(map(math.isnan, share)):
             text += f"; {share[0]:.0%} of the forget images pass for members (retrained: {share[1]:.0%})"
         said.append(f"{method}: {text}.")
-    return said
+    return said + told_apart(rows)
+
+
+def told_apart(rows: Sequence[Row]) -> list[str]:
+    """Which re-probes tell the first method from head-only, the control that forgets nothing inside.
+
+    A probe does if it regains less of the class after the method than after head-only, by more than 2 points and by
+    more than that difference varies between seeds. A line, or none where no class was removed.
+    """
+    method = next((r.method for r in rows if r.method not in ("original", "retrain", "head_only")), None)
+    shown, telling = [], []
+    for probe, name in PROBES.items():
+        pair = [{r.seed: r.measures.get(probe, math.nan) for r in rows if r.method == m} for m in (method, "head_only")]
+        lost = [pair[1][seed] - value for seed, value in pair[0].items() if seed in pair[1]]
+        if not lost or math.isnan(sum(lost)):
+            return []
+        shown.append(f"{name} {_mean(rows, str(method), probe):.1%} against {_mean(rows, 'head_only', probe):.1%}")
+        if np.mean(lost) > max(0.02, float(np.std(lost))):
+            telling.append(name)
+    if telling:
+        end = (
+            f"the class is harder to regain after {method} with {' and with '.join(telling)}; head_only kept all of it"
+        )
+    else:
+        end = "no probe tells them apart, only the CKA to the original does"
+    return [f"{method} beside head_only, re-probed with {', '.join(shown)}: {end}."]
+
+
+def _regained(rows: Sequence[Row], method: str) -> str:
+    found = [_mean(rows, method, probe) for probe in PROBES]
+    return "" if any(map(math.isnan, found)) else "/".join(f"{100 * v:.1f}" for v in found) + " %"
 
 
 def _mean(rows: Sequence[Row], method: str, measure: str) -> float:
