@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ __all__ = ["Hardware", "Keeping", "MakesViews", "Observer", "Precision", "best_p
 
 # which hardware is used stands in environment.json; Lightning's own lines would tear the progress bar
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own business
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 ROLLBACKS = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
@@ -70,8 +71,10 @@ class Pretraining(pl.LightningModule):
     def on_train_start(self) -> None:
         """Connect the ranks; only now the parameters lie where they stay."""
         if dist.active():
-            # buffers are the same on all ranks by construction, and the pseudo-labels among them are long
-            self._ranks = [DistributedDataParallel(self.method, broadcast_buffers=False)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch renames the argument; 2.13 knows the old name
+                # buffers are the same on all ranks by construction, and the pseudo-labels among them are long
+                self._ranks = [DistributedDataParallel(self.method, broadcast_buffers=False)]
 
     def disconnect(self) -> None:
         """Undo :meth:`on_train_start`: the method may be trained by another module."""

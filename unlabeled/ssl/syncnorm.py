@@ -13,10 +13,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from unlabeled.core import dist
 
 
-def _shared_mean(values: Tensor) -> Tensor:
-    """Mean per channel of ``(b, C, ...)`` over all ranks, which hold equally many values; differentiable."""
-    local = values.transpose(0, 1).flatten(1).mean(dim=1)
-    return dist.gather(local[None]).mean(dim=0)
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance per channel of ``(b, C, ...)`` over all ranks, which hold equally many values.
+
+    Each rank's own moments are gathered at once, differentiably, and joined exactly: the common variance is the mean
+    of the variances plus the variance of the means (Chan, Golub and LeVeque 1979).
+    """
+    rows = values.transpose(0, 1).flatten(1)
+    variance, mean = torch.var_mean(rows, dim=1, correction=0)
+    means, variances = dist.gather(torch.stack([mean, variance])[None]).unbind(1)
+    common = means.mean(dim=0)
+    return common, variances.mean(dim=0) + (means - common).square().mean(dim=0)
 
 
 class _Shared(_BatchNorm):
@@ -29,11 +36,9 @@ class _Shared(_BatchNorm):
         shape = (1, -1) + (1,) * (input.ndim - 2)
         with torch.autocast(input.device.type, enabled=False):
             x = input if input.dtype == torch.float64 else input.float()
-            mean = _shared_mean(x)
-            x = x - mean.view(shape)
-            variance = _shared_mean(x.square())
+            mean, variance = _moments(x)
             self._track(mean.detach(), variance.detach(), x.numel() // x.shape[1] * dist.world_size())
-            x = x * (variance + self.eps).rsqrt().view(shape)
+            x = (x - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
             for operation, values in ((torch.mul, self.weight), (torch.add, self.bias)):
                 if values is not None:
                     x = operation(x, values.view(shape))
