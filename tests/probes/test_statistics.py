@@ -24,13 +24,14 @@ PROBES = {
 
 
 @st.composite
-def datasets(draw, least=1):
-    """Rows and labels of some scale and offset; some classes may be missing."""
-    n = draw(st.integers(least, 40))
+def datasets(draw):
+    """Rows and labels of some scale and offset, some of them equal; some classes may be missing."""
+    n = draw(st.integers(1, 40))
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
-    scale, offset = 10 ** draw(st.floats(-1, 1)), draw(st.sampled_from([0.0, 1.0, 100.0]))
+    scale, offset = 10 ** draw(st.floats(-2, 2)), draw(st.sampled_from([0.0, 1.0, -100.0]))
     X = (rng.normal(size=(n, 5)) * scale + offset).astype(np.float32)
+    X = X[rng.integers(0, n, n)] if draw(st.booleans()) else X
     return X, rng.choice(draw(st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True)), n)
 
 
@@ -43,22 +44,24 @@ def same(left: Statistics, right: Statistics) -> None:
 
 
 @pytest.mark.parametrize("name", PROBES)
-@given(kept=datasets(12), gone=datasets())
-@settings(max_examples=25, deadline=None)
-def test_forget_is_the_inverse(name, kept, gone):
+@given(kept=datasets(), gone=datasets(), together=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_forget_is_the_inverse(name, kept, gone, together):
+    """For any A and B: single rows, equal rows, classes of a row each, B ten thousand times larger than A."""
     (A, a), (B, b) = kept, gone
-    whole = PROBES[name]().fit(np.concatenate([A, B]), np.concatenate([a, b])).forget(B, b)
+    if together:
+        whole = PROBES[name]().fit(np.concatenate([A, B]), np.concatenate([a, b])).forget(B, b)
+    else:
+        whole = PROBES[name]().partial_fit(B, b).partial_fit(A, a).forget(B, b)
     alone = PROBES[name]().fit(A, a)
     assert (whole.classes_ == alone.classes_).all()
     if name != "nmc" and name != "cosine":
         same(whole.statistics_, alone.statistics_)
-    if name == "fecam" and min(np.unique(a, return_counts=True)[1]) <= A.shape[1]:
-        return  # a class of fewer rows than dimensions has a singular covariance, whose inverse magnifies rounding
     expected = alone.scores(A)
     assert float((whole.scores(A) - expected).abs().max()) <= 1e-5 * max(float(expected.abs().max()), 1.0)
 
 
-@given(data=datasets(4), seed=st.integers(0, 2**32 - 1), per_class=st.booleans())
+@given(data=datasets(), seed=st.integers(0, 2**32 - 1), per_class=st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_any_order_and_split(data, seed, per_class):
     X, y = data

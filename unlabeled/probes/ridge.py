@@ -90,23 +90,31 @@ class RidgeProbe(ClosedFormProbe):
         values = values.clamp_min(0)
         count = sums.count.double()
         # t is 2·indicator - 1, so Σ x̃t̃ᵀ = 2 n_c (μ_c - x̄) and Σ t̃² = 4 n_c (1 - n_c/n).
-        cross = vectors.T @ (2 * count.unsqueeze(1) * (sums.means - sums.mean)).T
+        cross = vectors.T @ (2 * count.unsqueeze(1) * sums.apart()).T
         energy = (4 * count * (1 - count / n)).sum()
         alphas = torch.as_tensor(np.atleast_1d(np.asarray(self.alpha, dtype=float)), device=values.device)
         if self.relative:
             alphas = alphas * values.mean().clamp_min(torch.finfo(torch.float64).tiny)
-        power = cross.square().sum(1)
+        # Residual and degrees of freedom less those of α = 0, which cancel in a sum over directions: no digits are lost
+        # where the targets can be fitted exactly, and the choice does not hang on rounding.
+        spread, power = values[_real(values)], cross.square().sum(1)[_real(values)]
+        least = energy - (power / spread).sum()
+        least = torch.where(least > 1e-9 * energy, least, 0)
         errors = []
         for alpha in alphas.tolist():
-            inverse = _inverse(values, alpha)
-            residual = (energy - 2 * (power * inverse).sum() + (power * inverse.square() * values).sum()).clamp_min(0)
-            freedom = 1 + (values * inverse).sum()
-            errors.append(residual / n / (1 - freedom / n).clamp_min(1e-6).square())
+            shrunk = alpha / (spread + alpha)
+            residual = least + (power / spread * shrunk.square()).sum()
+            left = ((n - 1 - len(spread)) + shrunk.sum()) / n
+            errors.append(residual / n / left.clamp_min(1e-6).square())
         path = RidgePath(values, vectors, cross, torch.stack(errors), alphas)
         return *self._weights(path, float(alphas[int(path.error.argmin())])), path
 
 
+def _real(values: Tensor) -> Tensor:
+    """Which eigenvalues are more than rounding."""
+    return values > 1e-12 * values[-1]
+
+
 def _inverse(values: Tensor, alpha: float) -> Tensor:
     """1 / (e + α), nothing along directions without variance (the minimum-norm solution for α = 0)."""
-    kept = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
-    return torch.where(kept, (values + alpha).reciprocal(), 0)
+    return torch.where(_real(values), (values + alpha).reciprocal(), 0)

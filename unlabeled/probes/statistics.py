@@ -8,25 +8,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.probes.arrays import Features, InputError, Labels, blocks, encode
+from unlabeled.probes.arrays import Features, InputError, Labels, block_rows, blocks, encode
 from unlabeled.probes.base import class_codes
+from unlabeled.probes.exact import (
+    FLUSH_ROWS,
+    ExactSums,
+    add_moment,
+    add_to,
+    difference_of_products,
+    over_classes,
+    scatter,
+)
+
+BLOCK_VALUES = 1 << 18  # of a block: 2 MB in float64, which stay in the cache while it is summed
+RESOLUTION = 2.0**-60  # of the largest square: below lies only rounding
 
 
 class Statistics:
-    """Counts, sums and second moments of labelled features, in compensated float64.
+    """Counts, sums and second moments of labelled features, in float64 without the rounding that forgetting would show.
 
-    With a shift s (the mean of the first rows ever seen, so that large means cost no digits):
-    ``count[c] = n_c``, ``total[c] = Σ_{i in c} (x_i - s)`` and ``moment = Σ_i (x_i - s)(x_i - s)ᵀ``
-    (``moments[c]`` for each class apart with ``per_class``). Each sum carries the rounding error of its additions
-    along (Neumaier's compensation), so that millions of small batches lose nothing against one large one.
+    With a shift s (the mean of the first rows ever seen, so that large means cost no digits): ``count[c] = n_c``,
+    ``total[c] = Σ_{i in c} (x_i - s)`` and ``moment = Σ_i (x_i - s)(x_i - s)ᵀ`` (``moments[c]`` for each class apart
+    with ``per_class``), each as an exact part and a small rest (:class:`~unlabeled.probes.exact.ExactSums`). Millions
+    of small batches lose nothing against one large one, and float32 rows that are forgotten leave about 1e-21 of their
+    squares behind: nothing, unless they were a million times larger than all that remain.
 
-    Classes may appear at any time and leave when their last row is forgotten. What forgetting leaves behind is float64
-    rounding, about 1e-16 of the squares of the forgotten rows: nothing, unless those were thousands of times larger
-    than all that remain.
+    Classes may appear at any time and leave when their last row is forgotten.
 
     Attributes:
         classes: sorted labels of the classes with at least one row.
         count: (C,) int64.
+        extent: (D,) the largest distance from the shift ever seen; directions whose spread is below 1e-9 of it are
+            what rounding left and count as constant.
         cache: what probes derived from the present state; emptied by every change.
     """
 
@@ -36,14 +49,13 @@ class Statistics:
         self.classes: Labels = np.empty(0, dtype=np.int64)
         self.count = torch.zeros(0, dtype=torch.int64, device=self.device)
         self.shift = torch.zeros(dim, dtype=torch.float64, device=self.device)
-        self.total = self._zeros(0, dim)
-        shape = () if not second else ((0, dim, dim) if per_class else (dim, dim))
-        self.moment = self._zeros(*shape)
+        self.extent = torch.zeros(dim, dtype=torch.float64, device=self.device)
+        empty = self._sums(0)
+        self.total, self.moment = empty.total, empty.moment
         self.cache: dict[Any, Any] = {}
 
-    def _zeros(self, *shape: int) -> Tensor:
-        """A compensated sum: the value and the error still to be added, stacked."""
-        return torch.zeros(2, *shape, dtype=torch.float64, device=self.device)
+    def _sums(self, classes: int) -> ExactSums:
+        return ExactSums(classes, self.dim, second=self.second, per_class=self.per_class, device=self.device)
 
     @property
     def n(self) -> int:
@@ -58,28 +70,34 @@ class Statistics:
     @property
     def mean(self) -> Tensor:
         """(D,) float64 mean of all rows."""
-        return self.total.sum((0, 1)) / self.n + self.shift
+        return over_classes(self.total).sum(0) / self.n + self.shift
+
+    def apart(self) -> Tensor:
+        """(C, D) class means less the mean of all rows, to float64 precision of the difference."""
+        whole, count = over_classes(self.total), self.count.double().unsqueeze(1)
+        n = count.sum()
+        difference = difference_of_products(n, self.total[0], count, whole[0])
+        return (difference + (n * self.total[1] - count * whole[1])) / (n * count)
 
     def within(self) -> Tensor:
         """(D, D) scatter around the class means, Σ_c Σ_{i in c} (x_i - μ_c)(x_i - μ_c)ᵀ."""
-        total = self.total.sum(0)
-        moment = self.moment.sum(0)
-        if self.per_class:
-            moment = moment.sum(0)
-        return _symmetric(moment - (total / self.count.unsqueeze(1)).T @ total)
+        apart = self.apart()
+        return self._cleared(self.around_mean() - (self.count.unsqueeze(1) * apart).T @ apart, self.n)
 
     def within_class(self, code: int) -> Tensor:
         """(D, D) scatter of one class around its mean (``per_class`` only)."""
-        total = self.total[:, code].sum(0)
-        return _symmetric(self.moment[:, code].sum(0) - torch.outer(total, total) / self.count[code])
+        n = self.count[code].double()
+        return self._cleared(scatter(n, self.total[:, code], self.moment[:, code]), float(n))
 
     def around_mean(self) -> Tensor:
         """(D, D) scatter of all rows around their mean."""
-        total = self.total.sum((0, 1))
-        moment = self.moment.sum(0)
-        if self.per_class:
-            moment = moment.sum(0)
-        return _symmetric(moment - torch.outer(total, total) / self.n)
+        moment = over_classes(self.moment) if self.per_class else self.moment
+        return self._cleared(scatter(self.count.sum().double(), over_classes(self.total), moment), self.n)
+
+    def _cleared(self, matrix: Tensor, n: float) -> Tensor:
+        """A symmetric scatter without the rows and columns that are only rounding."""
+        real = matrix.diagonal() > n * RESOLUTION * self.extent.square()
+        return torch.where(torch.outer(real, real), (matrix + matrix.T) / 2, 0)
 
     def add(self, X: Features, labels: Labels) -> None:
         """Learn rows: (N, D) features and (N,) labels."""
@@ -99,34 +117,28 @@ class Statistics:
         if sign < 0:
             self._check_learned(present, rows)
         elif not len(self.classes):
-            part = next(blocks(X, self.device, torch.float64))[1]
-            self.shift = part.mean(0)
+            # In float32, as features usually are: their differences to it are exact in float64.
+            self.shift = next(blocks(X, self.device, torch.float64, self._block()))[1].mean(0).float().double()
         # All sums of this call are complete before the state changes: bad rows leave it as it was.
-        total = torch.zeros(len(present), self.dim, dtype=torch.float64, device=self.device)
-        moment = self._zeros(*((len(present),) if self.per_class else ()), self.dim, self.dim) if self.second else None
+        sums = self._sums(len(present))
         of = torch.from_numpy(codes).to(self.device)
-        for rows_of_block, block in blocks(X, self.device, torch.float64):
-            centred = block - self.shift
-            where = of[rows_of_block]
-            total.index_add_(0, where, centred)
-            if moment is None:
-                continue
-            if self.per_class:
-                for code in np.unique(codes[rows_of_block]).tolist():
-                    some = centred[where == code]
-                    moment[:, code] = _compensated(moment[:, code], some.T @ some)
-            else:
-                moment = _compensated(moment, centred.T @ centred)
+        for rows_of_block, block in blocks(X, self.device, torch.float64, self._block()):
+            sums.add(block - self.shift, of[rows_of_block])
+        sums.close()
         self._grow(present)
         at = torch.from_numpy(encode(present, self.classes)).to(self.device)
         self.count[at] += sign * rows
-        self.total[:, at] = _compensated(self.total[:, at], sign * total)
-        if moment is not None and self.per_class:
-            self.moment[:, at] = _compensated(self.moment[:, at], sign * moment.sum(0))
-        elif moment is not None:
-            self.moment = _compensated(self.moment, sign * moment.sum(0))
+        self.total[:, at] = add_to(self.total[:, at], *(sign * sums.total))
+        if self.second and self.per_class:
+            self.moment[:, at] = add_moment(self.moment[:, at], *(sign * sums.moment))
+        elif self.second:
+            self.moment = add_moment(self.moment, *(sign * sums.moment))
+        self.extent = torch.maximum(self.extent, sums.extent)
         self._drop_empty()
         self.cache.clear()
+
+    def _block(self) -> int:
+        return min(block_rows(self.dim, BLOCK_VALUES), FLUSH_ROWS)
 
     def _check_learned(self, present: Labels, rows: Tensor) -> None:
         at = encode(present, self.classes)
@@ -145,13 +157,12 @@ class Statistics:
             return
         at = torch.from_numpy(encode(self.classes, merged)).to(self.device) if len(self.classes) else slice(0, 0)
         count = torch.zeros(len(merged), dtype=torch.int64, device=self.device)
-        total = self._zeros(len(merged), self.dim)
-        count[at], total[:, at] = self.count, self.total
+        larger = self._sums(len(merged))
+        count[at], larger.total[:, at] = self.count, self.total
         if self.per_class and self.second:
-            moment = self._zeros(len(merged), self.dim, self.dim)
-            moment[:, at] = self.moment
-            self.moment = moment
-        self.classes, self.count, self.total = merged, count, total
+            larger.moment[:, at] = self.moment
+            self.moment = larger.moment
+        self.classes, self.count, self.total = merged, count, larger.total
 
     def _drop_empty(self) -> None:
         kept = self.count > 0
@@ -161,15 +172,3 @@ class Statistics:
         self.count, self.total = self.count[kept], self.total[:, kept]
         if self.per_class and self.second:
             self.moment = self.moment[:, kept]
-
-
-def _compensated(total: Tensor, value: Tensor) -> Tensor:
-    """Add ``value`` to a (2, ...) sum; the second entry gathers what rounding lost (Neumaier 1974)."""
-    summed = total[0] + value
-    larger = total[0].abs() >= value.abs()
-    lost = torch.where(larger, (total[0] - summed) + value, (value - summed) + total[0])
-    return torch.stack([summed, total[1] + lost])
-
-
-def _symmetric(matrix: Tensor) -> Tensor:
-    return (matrix + matrix.T) / 2

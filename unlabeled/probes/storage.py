@@ -17,7 +17,7 @@ from unlabeled.core.files import atomic_write
 from unlabeled.probes.base import Probe
 from unlabeled.probes.statistics import Statistics
 
-FORMAT = 1
+FORMAT = 2
 PROBES = {
     "FeTrILProbe": "fetril",
     "KNNProbe": "knn",
