@@ -92,7 +92,7 @@ class LDAProbe(SoftmaxProbe, ClosedFormProbe):
         covariance = shrunk_covariance(sums.within(), sums.n, self.shrinkage, _floor(sums))
         # Around the mean of all rows: an offset that all classes share would only cost digits.
         centre = sums.mean
-        means = sums.means - centre
+        means = sums.apart()
         weight = solve_psd(covariance, means.T).T
         offset = -0.5 * (means * weight).sum(1)
         if self.priors == "empirical":

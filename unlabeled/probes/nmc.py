@@ -35,8 +35,7 @@ class NearestMeanProbe(ClosedFormProbe):
         if self.metric == "cosine":
             return F.normalize(means, dim=1), means.new_zeros(len(means)), means.new_zeros(means.shape[1])
         # -‖x - μ‖² = 2(x - m)ᵀ(μ - m) - ‖μ - m‖² - ‖x - m‖²; the last term is the row's own and comes with it.
-        centre = self.statistics_.mean
-        apart = means - centre
+        centre, apart = self.statistics_.mean, self.statistics_.apart()
         return 2 * apart, -apart.square().sum(1), centre
 
     def linear(self) -> tuple[Tensor, Tensor]:
