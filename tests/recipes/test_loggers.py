@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,10 @@ TINY = (
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
+def _quiet() -> Iterator[None]:
     set_quiet(True)
+    yield
+    set_quiet(False)
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
