@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -65,10 +66,13 @@ def joined(accelerator: str = "auto", timeout: float = 600.0) -> Iterator[None]:
         if gpu:
             group = dist.new_group(backend="gloo", timeout=patience)
             _control = group if isinstance(group, dist.ProcessGroup) else None
-        yield
-    # after an error the others may be gone: then the end of the process closes the connections
-    _control = None
-    dist.destroy_process_group()
+        try:
+            yield
+        finally:
+            _control = None
+            # gloo's threads must have ended before the process does; NCCL would wait for ranks that are gone
+            if not gpu or sys.exc_info()[0] is None:
+                dist.destroy_process_group()
 
 
 @contextmanager
