@@ -330,6 +330,13 @@ def main() -> None:
         _fail(Interrupted(f"stopped{error}; nothing half-written is left, the same command goes on"), 1)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        from unlabeled.core.files import refusal
+
+        said = refusal(error)
+        if said is None:
+            raise
+        _fail(UserError(said), 2)
 
 
 def _stop(*_: object) -> None:

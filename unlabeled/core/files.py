@@ -97,6 +97,13 @@ def explained(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write {path}: {_REASONS[number]}.") from error
 
 
+def refusal(error: OSError) -> str | None:
+    """A line about what the system refused where nobody explained it better; ``None`` if it names no file."""
+    if error.errno not in _REASONS or error.filename is None:
+        return None
+    return f"cannot use {os.fsdecode(error.filename)}: {_REASONS[error.errno]}."
+
+
 def _refusal(error: BaseException | None) -> int | None:
     """The system's error number behind ``error``: torch and safetensors wrap it in errors of their own."""
     while error is not None:

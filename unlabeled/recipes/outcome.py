@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from unlabeled import backbones
+from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_folder, atomic_write_json
 from unlabeled.data import ImageSet
 from unlabeled.recipes.run import Run
@@ -16,7 +17,13 @@ from unlabeled.ssl.method import Method
 
 
 def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
-    """Save the backbone, and the teacher or classifier where the method has one."""
+    """Save the backbone, and the teacher or classifier where the method has one.
+
+    Raises:
+        UserError: the run's folder is gone, or the disk is full.
+    """
+    if not run.exists():
+        raise UserError(f"{run.folder} was removed while the run worked in it; its result is not kept.")
     extra: Mapping[str, Any] = vars(method)["_modules"]
     teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
     if isinstance(teacher, nn.Module):

@@ -210,4 +210,5 @@ class Keeper(pl.Callback):
             rollbacks=self.rollbacks,
         )
         if dist.rank() == 0:
+            self.metrics.must_be_there()
             save_checkpoint(path, checkpoint)

@@ -104,6 +104,15 @@ class MetricsFile:
             handle.seek(0, os.SEEK_END)
             csv.DictWriter(handle, self.columns).writerow(row)
 
+    def must_be_there(self) -> None:
+        """Make sure that the run was not removed meanwhile: nothing is then written where it stood.
+
+        Raises:
+            UserError: the file is gone.
+        """
+        with explained(self.path):
+            self.path.stat()
+
     def _rewrite(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns or ["step"])
