@@ -3,7 +3,8 @@
     python benchmarks/methods.py [--seconds 120] [--seeds 0 1 2] [--only simclr swav]
 
 Each finished (recipe, seed) is kept in benchmarks/results/methods.json and not computed again. The budget is met by
-choosing whole epochs from the measured seconds per step (at least one). Hyper-parameters are the recipes' own.
+choosing whole epochs (at least one) from the seconds per step, which are measured first; so the runs themselves may
+share the machine, and are repeatable. Hyper-parameters are the recipes' own, G-SimCLR's autoencoder is not counted.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ import argparse
 import json
 import math
 import statistics
-import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,13 @@ from _results import HERE, machine, save, section
 
 from unlabeled import backbones
 from unlabeled.backbones import Backbone
-from unlabeled.core import rng
+from unlabeled.bench.step import Case, whole
 from unlabeled.data import open_data
 from unlabeled.probes.measures import rankme
 from unlabeled.recipes.evaluate import bank_of, probe_model
-from unlabeled.recipes.models import Pixels
-from unlabeled.recipes.pretrain import prepare, pretrain
+from unlabeled.recipes.models import Pixels, starting_backbone
+from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.resolve import load_recipe
-from unlabeled.ssl.loop import Keeping, train
 
 DATA = "fashion-mnist"
 RUNS: dict[str, tuple[str, list[str]]] = {
@@ -46,31 +44,23 @@ RUNS: dict[str, tuple[str, list[str]]] = {
 }
 
 
-def epochs_for(name: str, overrides: list[str], seconds: float) -> int:
-    """Whole epochs that fit the budget, from the median time of a few steps."""
-    recipe = load_recipe(name, [*overrides, "epochs=9", "health.every=0"])
-    ready = prepare(recipe)
-    stamps: list[float] = []
-    before = ready.method.before_step
-    ready.method.before_step = lambda step: (stamps.append(time.perf_counter()), before(step))[1]  # type: ignore[method-assign]
-    if ready.method.needs_prepare:
-        ready = prepare(load_recipe("simclr", [f"data={DATA}", "epochs=9"]))
-        ready.method.before_step = lambda step: stamps.append(time.perf_counter())  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as folder:
-        train(
-            ready.method,
-            ready.images,
-            ready.views,
-            recipe.optimizer,
-            epochs=9,
-            batch_size=recipe.batch_size,
-            seed=0,
-            hardware=ready.hardware,
-            keeping=Keeping(Path(folder), save_seconds=1e9),
-            max_steps=12,
-        )
-    step = statistics.median(b - a for a, b in pairwise(stamps[2:]))
-    return max(1, math.floor(seconds / (step * (len(ready.images) // recipe.batch_size))))
+def plan(wanted: list[str]) -> dict[str, float]:
+    """Median seconds per step of the real loop, measured once on a machine that does nothing else, and kept."""
+    kept = HERE / "results" / "methods-steps.json"
+    steps: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
+    for key in wanted:
+        if key not in steps:
+            name, more = RUNS["simclr" if key == "gsimclr" else key]  # the same steps, without its autoencoder
+            steps[key] = statistics.median(whole(Case.of(name, (f"data={DATA}", *more)), blocks=5, steps=3))
+            print(f"{key}: {steps[key] * 1e3:.0f} ms per step", flush=True)
+            save("methods-steps", steps)
+    return steps
+
+
+def epochs_for(key: str, step: float, seconds: float) -> int:
+    """Whole epochs that fit the budget, at least one."""
+    name, more = RUNS[key]
+    return max(1, math.floor(seconds / (step * (60000 // load_recipe(name, more).batch_size))))
 
 
 def measured(model: Backbone | Pixels, name: str, calibrate: bool = False) -> dict[str, Any]:
@@ -84,13 +74,8 @@ def measured(model: Backbone | Pixels, name: str, calibrate: bool = False) -> di
 
 def fresh(name: str, seed: int) -> Backbone:
     """The recipe's backbone before any training."""
-    recipe, images = load_recipe(name), open_data(DATA, "train")
-    mean, std = images.statistics()
-    model = backbones.create(
-        recipe.backbone.name, in_chans=1, image_size=28, mean=mean, std=std,
-        seed=rng.derive(seed, "backbone"), **recipe.backbone.args,
-    )  # fmt: skip
-    return Backbone(model).eval()
+    recipe, images = load_recipe(name, [f"seed={seed}"]), open_data(DATA, "train")
+    return Backbone(starting_backbone(recipe, *images.shape[:2], *images.statistics())).eval()
 
 
 def floor(seed: int) -> dict[str, dict[str, Any]]:
@@ -103,11 +88,10 @@ def floor(seed: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def trained(key: str, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+def trained(key: str, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
     """Pretrain one recipe and measure what came out (and the teacher, where there is one)."""
     name, more = RUNS[key]
     overrides = [f"data={DATA}", *more, f"seed={seed}", "health.every=0", "output.logger=none"]
-    epochs = epochs_for(name, overrides, seconds)
     out = folder / f"{key.replace(' ', '-')}-s{seed}"
     start = time.monotonic()
     run = pretrain(name, out, overrides=(*overrides, f"epochs={epochs}"), resume=out.exists())
@@ -136,9 +120,8 @@ def page(results: dict[str, dict[str, Any]], seconds: float) -> str:
         figures = [cell([row[p] for row in rows]) for p in ("linear", "knn", "nmc")]
         rank = cell([row["rankme"] for row in rows], 1.0)
         epochs = str(rows[0].get("epochs", "–"))
-        took = cell([row["seconds"] for row in rows], 1.0) if "seconds" in rows[0] else "–"
-        lines.append(f"| {name} | {' | '.join(figures)} | {rank} | {epochs} | {took} | {len(rows)} |")
-    head = "| recipe | linear | kNN | NMC | RankMe | epochs | seconds | seeds |\n|---|---|---|---|---|---|---|---|\n"
+        lines.append(f"| {name} | {' | '.join(figures)} | {rank} | {epochs} | {len(rows)} |")
+    head = "| recipe | linear | kNN | NMC | RankMe | epochs | seeds |\n|---|---|---|---|---|---|---|\n"
     return (
         f"## All methods on {DATA}, the same {seconds:.0f} seconds each\n\n`python benchmarks/methods.py "
         f"--seconds {seconds:.0f}` on {machine()}. Accuracy on the 10,000 test images, %.\n\n{head}" + "\n".join(lines)
@@ -150,17 +133,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="*", default=list(RUNS))
+    parser.add_argument("--plan", action="store_true", help="only measure the seconds per step")
     parser.add_argument("--runs", type=Path, default=Path("runs/methods"))
     options = parser.parse_args()
     kept = HERE / "results" / "methods.json"
     results: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
+    steps = plan(options.only)
+    if options.plan:
+        return
     for seed in options.seeds:
         if f"raw pixels/{seed}" not in results:
             results |= {f"{name}/{seed}": row for name, row in floor(seed).items()}
             save("methods", results)
         for key in options.only:
             if f"{key}/{seed}" not in results:
-                results[f"{key}/{seed}"] = trained(key, seed, options.seconds, options.runs)
+                results[f"{key}/{seed}"] = trained(
+                    key, seed, epochs_for(key, steps[key], options.seconds), options.runs
+                )
                 print(key, seed, results[f"{key}/{seed}"], flush=True)
                 save("methods", results)
                 section("methods", page(results, options.seconds))
