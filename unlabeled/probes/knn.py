@@ -15,7 +15,7 @@ from unlabeled.core.errors import nearest
 from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import Features, InputError, as_labels, check_finite, device_of, encode, like
 from unlabeled.probes.base import Probe, class_codes
-from unlabeled.probes.search import Metric, Neighbours, search
+from unlabeled.probes.search import Metric, Neighbours, search, search_on_ranks
 
 if TYPE_CHECKING:
     from unlabeled.probes.indexes import FaissIndex, Kind
@@ -47,6 +47,7 @@ class KNNProbe(Probe):
         index: None for exact search, or a faiss index for banks of millions of rows: ``"flat"``, ``"ivf"``, ``"hnsw"``
             (:class:`~unlabeled.probes.indexes.FaissIndex`); choosing among several k is exact all the same.
         device: where to compute; default: where the features lie.
+        on_ranks: share the search out over the ranks of torch.distributed, which must all use the probe alike.
 
     Attributes:
         k_, temperature_: what was chosen.
@@ -75,6 +76,7 @@ class KNNProbe(Probe):
         seed: int = 0,
         index: Kind | None = None,
         device: str | None = None,
+        on_ranks: bool = False,
     ) -> None:
         self.k = k
         self.temperature = temperature
@@ -84,6 +86,7 @@ class KNNProbe(Probe):
         self.seed = seed
         self.index = index
         self.device = device
+        self.on_ranks = on_ranks
 
     def fit(self, X: Any, y: Any = None) -> KNNProbe:
         """Keep the bank (a reference, no copy) and choose k and the temperature where several are given.
@@ -126,7 +129,8 @@ class KNNProbe(Probe):
         k = min(k or self.k_, len(self.bank_))
         if self.index:
             return self._faiss().search(features, k)
-        return search(self.bank_, features, k, metric=self.metric, device=self._place(features))
+        find = search_on_ranks if self.on_ranks else search
+        return find(self.bank_, features, k, metric=self.metric, device=self._place(features))
 
     def _place(self, X: Features) -> torch.device:
         return device_of(X if isinstance(X, Tensor) else self.bank_, self.device)
@@ -170,7 +174,8 @@ class KNNProbe(Probe):
         at = torch.from_numpy(rows)
         queries = self.bank_ if len(rows) == n else self.bank_[at if isinstance(self.bank_, Tensor) else rows]
         k = min(max(ks), n - 1)
-        found = search(self.bank_, queries, k, metric=self.metric, device=place, exclude_rows=rows)
+        find = search_on_ranks if self.on_ranks else search
+        found = find(self.bank_, queries, k, metric=self.metric, device=place, exclude_rows=rows)
         wanted = self.codes_[at.to(self.codes_.device)].to(place)
         return (self._vote_all(found, ks, temperatures) == wanted).float().mean(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.core import dist
 from unlabeled.probes.arrays import Features, block_rows, take
 
 Metric = Literal["cosine", "euclidean"]
@@ -74,6 +76,31 @@ def search(
             best = Neighbours((2 * best.similarity - query.square().sum(1, keepdim=True)).clamp_(max=0), best.index)
         parts.append(best)
     return Neighbours(torch.cat([p.similarity for p in parts]), torch.cat([p.index for p in parts]))
+
+
+def search_on_ranks(
+    bank: Features,
+    queries: Features,
+    k: int,
+    *,
+    metric: Metric = "cosine",
+    device: torch.device | None = None,
+    exclude_rows: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None,
+) -> Neighbours:
+    """As :func:`search`, each rank for its share of the queries; all must call it, and all get the whole answer."""
+    world, count = dist.world_size(), len(queries)
+    bounds = [count * rank // world for rank in range(world + 1)]
+    share = slice(bounds[dist.rank()], bounds[dist.rank() + 1])
+    excluded = None if exclude_rows is None else exclude_rows[share]
+    mine = search(bank, queries[share], k, metric=metric, device=device, exclude_rows=excluded)
+    longest = max(high - low for low, high in itertools.pairwise(bounds))
+
+    def whole(values: Tensor) -> Tensor:
+        padded = F.pad(values, (0, 0, 0, longest - len(values)))
+        parts = dist.gather(padded).view(world, longest, -1)
+        return torch.cat([part[: bounds[i + 1] - bounds[i]] for i, part in enumerate(parts)])
+
+    return Neighbours(whole(mine.similarity), whole(mine.index))
 
 
 def _mean(bank: Features, place: torch.device) -> Tensor:

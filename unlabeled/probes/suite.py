@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unlabeled.core import dist
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import progress
@@ -30,7 +31,7 @@ TEMPERATURES = (0.03, 0.07, 0.1, 0.2)
 MAKERS: dict[str, Callable[[int, str | None], Probe]] = {
     "linear": lambda seed, device: LinearProbe(seed=seed, device=device),
     "logistic": lambda seed, device: LogisticProbe(seed=seed, device=device),
-    "knn": lambda seed, device: KNNProbe(KS, TEMPERATURES, seed=seed, device=device),
+    "knn": lambda seed, device: KNNProbe(KS, TEMPERATURES, seed=seed, device=device, on_ranks=dist.active()),
     "nmc": lambda seed, device: NearestMeanProbe(device=device),
     "lda": lambda seed, device: LDAProbe(device=device),
     "ridge": lambda seed, device: RidgeProbe(device=device),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from unlabeled.backbones import Backbone, calibrate_batchnorm
+from unlabeled.core import dist
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write, atomic_write_json
 from unlabeled.core.progress import say
@@ -17,12 +18,16 @@ from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
 from unlabeled.probes.suite import PROBES, run_probes
 from unlabeled.recipes.models import Pixels, input_size, open_model
+from unlabeled.recipes.protocols import Protocols
 from unlabeled.recipes.run import Run
 from unlabeled.report import probe_chart
 from unlabeled.ssl.loop import best_precision
 
 DEFAULT_PROBES = ("linear", "knn", "nmc")
 CALIBRATION_IMAGES = 2048
+NO_PROTOCOLS = Protocols()
+SCHEMA = "unlabeled.probe/1"
+"""Of the file that ``--json`` writes; docs/probes.md describes it."""
 
 
 def probe(
@@ -34,6 +39,7 @@ def probe(
     layer: str | None = None,
     pool: str | None = None,
     calibrate: bool = False,
+    protocols: Protocols = NO_PROTOCOLS,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure what a frozen model knows of a labelled data set.
@@ -48,10 +54,12 @@ def probe(
         layer: an inner stage of the backbone.
         pool: how its map becomes a vector.
         calibrate: give BatchNorm the statistics of the data first (fair to a random initialisation).
+        protocols: few labels, classes in steps, episodes.
         seed: of the splits, and of a random initialisation.
 
     Returns:
-        A JSON-able report: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen), ``measures``.
+        A JSON-able report: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen), and what
+        ``protocols`` asked for: ``few_labels``, ``incremental``, ``episodes`` (docs/probes.md).
 
     Raises:
         UserError: there is no such model or data, it has no labels, or a probe is unknown.
@@ -62,7 +70,9 @@ def probe(
     train, test = _open(str(model), data, data_dir)
     loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)
     name = "BatchNorm-calibrated " + str(model) if calibrate else str(model)
-    return probe_model(loaded, train, test, name=name, probes=probes, calibrate=calibrate, seed=seed)
+    return probe_model(
+        loaded, train, test, name=name, probes=probes, calibrate=calibrate, protocols=protocols, seed=seed
+    )
 
 
 def probe_model(
@@ -73,11 +83,13 @@ def probe_model(
     name: str,
     probes: Sequence[str] = DEFAULT_PROBES,
     calibrate: bool = False,
+    protocols: Protocols = NO_PROTOCOLS,
     seed: int = 0,
 ) -> dict[str, Any]:
     """As :func:`probe`, for a model and data sets that are already open."""
-    train.require_labels("probing")
+    classes = len(np.unique(train.require_labels("probing")))
     test.require_labels("probing")
+    protocols.check(classes)
     say(f"probing {name} on {train.name}")
     if calibrate:
         rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
@@ -86,7 +98,8 @@ def probe_model(
         model = _calibrated(model, list(batches))
     train_bank, test_bank = (bank_of(model, images) for images in (train, test))
     report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed)
-    return {"model": name, "data": train.name, "dimension": train_bank.features.shape[1], **report.asdict()}
+    more = protocols.run(train_bank, test_bank, tuple(probes), seed)
+    return {"model": name, "data": train.name, "dimension": train_bank.dim, **report.asdict(), **more}
 
 
 def _calibrated(model: Backbone | Pixels, batches: list[torch.Tensor]) -> Backbone | Pixels:
@@ -131,30 +144,42 @@ def probe_all(
     json_file: Path | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Probe several models; a run keeps its own report in ``probes/``, all go to ``json_file`` if given."""
+    """Probe several models; a run keeps its own report in ``probes/``, all go to ``json_file`` if given.
+
+    Processes that were started together (torchrun) share out the extraction and the neighbours; rank 0 writes.
+    The file holds ``{schema, reports: [report of a model]}`` and gets a picture beside it (docs/probes.md).
+    """
     if not models:
         raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
-    reports = []
-    for model in models:
-        report = probe(model, **settings)
-        reports.append(report)
-        if Run(model).exists():
-            keep_report(Run(model), report, settings.get("layer"))
-    if json_file is not None:
-        atomic_write_json(json_file, reports)
-        _draw(json_file, reports)
+    with dist.joined():
+        reports = [probe(model, **settings) for model in models]
+        if dist.rank() == 0:
+            for model, report in zip(models, reports, strict=True):
+                if Run(model).exists():
+                    keep_report(Run(model), report, settings.get("layer"), settings.get("pool"))
+            if json_file is not None:
+                atomic_write_json(json_file, {"schema": SCHEMA, "reports": reports})
+                _draw(json_file, reports)
     return reports
 
 
-def keep_report(run: Run, report: dict[str, Any], layer: str | None = None) -> Path:
+def keep_report(run: Run, report: dict[str, Any], layer: str | None = None, pool: str | None = None) -> Path:
     """Write a report, and a picture of it, into the run's ``probes/`` folder."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in str(report["data"])).strip("-.")
-    path = run.folder / "probes" / f"{safe}{'-' + layer if layer else ''}.json"
+    name = "-".join(part for part in (str(report["data"]), layer, pool) if part)
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
+    path = run.folder / "probes" / f"{safe}.json"
     atomic_write_json(path, report)
     _draw(path, [report])
     return path
 
 
 def _draw(json_file: Path, reports: Sequence[dict[str, Any]]) -> None:
-    picture = probe_chart(reports)
+    bars = []
+    for report in reports:
+        bars.append(report)
+        bars += [
+            {**report, "model": f"{report['model']}, {few['labels']} labels", "probes": few["probes"]}
+            for few in report.get("few_labels", ())
+        ]
+    picture = probe_chart(bars)
     atomic_write(json_file.with_suffix(".png"), lambda handle: handle.write(picture))

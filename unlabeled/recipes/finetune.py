@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from unlabeled.backbones import load_config
 from unlabeled.core.files import atomic_write_json
+from unlabeled.core.launch import leads
 from unlabeled.data import open_data
 from unlabeled.probes.scoring import judge
 from unlabeled.recipes.evaluate import bank_of
@@ -66,7 +67,8 @@ def finetune(
         out = Path("runs") / f"finetune-{Path(model).resolve().name}{suffix}"
     run = pretrain("finetune", out, overrides=tuple(settings), resume=resume, overwrite=overwrite)
     result = accuracy(run)
-    atomic_write_json(run.folder / "finetune.json", result)
+    if leads():
+        atomic_write_json(run.folder / "finetune.json", result)
     return run, result
 
 

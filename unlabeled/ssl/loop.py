@@ -12,6 +12,7 @@ from typing import Literal
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.plugins.precision.amp import MixedPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from unlabeled.core import dist
@@ -50,11 +51,14 @@ class Hardware:
     precision: Precision = "32-true"
     compile: bool = False
 
+    def device(self) -> str:
+        """``"cuda"`` or ``"cpu"``."""
+        return "cuda" if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+
     def devices(self) -> list[int] | int:
         """Lightning's ``devices``: one, and on a host with several ranks this one's own GPU."""
         place = launched()
-        gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        return [place.local_rank] if place is not None and gpu else 1
+        return [place.local_rank] if place is not None and self.device() == "cuda" else 1
 
 
 def best_precision(accelerator: str) -> Precision:
@@ -136,11 +140,14 @@ def _fit(
     checkpoint: Checkpoint | None,
     max_steps: int | None,
 ) -> int:
+    float16 = hardware.precision == "16-mixed"
+    alone = LightningEnvironment()  # whatever started us, to Lightning we are alone
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices(),
-        plugins=[LightningEnvironment()],  # whatever started us, to Lightning we are alone
-        precision=hardware.precision,
+        # by its name, float16 would become bfloat16 on a CPU without a word
+        plugins=[alone, MixedPrecision("16-mixed", hardware.device())] if float16 else [alone],
+        precision=None if float16 else hardware.precision,
         max_epochs=1,
         max_steps=max_steps if max_steps is not None else -1,
         accumulate_grad_batches=module.config.accumulate,

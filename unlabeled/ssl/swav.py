@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,10 @@ from unlabeled.heads.prototypes import Prototypes
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
 from unlabeled.ssl.precision import full_precision
 
+MOSTLY_DEAD = 0.5
+"""A warning is given when more than this part of the prototypes led for no image of an epoch."""
+ENOUGH = 10
+"""Images per prototype in an epoch, from which a prototype that never leads is called dead."""
 LARGE = 2
 """The first two views are the large crops, the only ones that codes are computed for."""
 
@@ -85,6 +89,7 @@ class SwAV(Method):
     accumulates = False
     queue: Tensor
     queued: Tensor
+    led: Tensor
 
     def __init__(self, config: SwAVConfig, backbone: nn.Module, info: DataInfo) -> None:
         super().__init__(config, backbone, info)
@@ -93,11 +98,19 @@ class SwAV(Method):
         self.prototypes = Prototypes(config.projection_dim, config.prototypes)
         self.register_buffer("queue", torch.zeros(LARGE, config.queue, config.projection_dim))
         self.register_buffer("queued", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("led", torch.zeros(config.prototypes))
         self.latest: Tensor | None = None
         self.full = False
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As ever; and what was known of the queue is no longer so."""
+        self.latest, self.full = None, False
+        return super().load_state_dict(state_dict, strict, assign)
+
     def before_step(self, step: Step) -> None:
         self.prototypes.normalise()
+        if step.number % step.per_epoch == 0:
+            self.led.zero_()
 
     def after_backward(self, step: Step) -> None:
         if step.epoch < self.config.freeze_epochs:
@@ -157,14 +170,25 @@ class SwAV(Method):
     def usage(self, codes: Tensor) -> dict[str, Tensor]:
         """The fraction of prototypes that lead for some image of the batch, and the entropy of a code."""
         leads = dist.all_reduce_sum(codes.new_zeros(codes.shape[1]).scatter_(0, codes.argmax(dim=1), 1.0))
+        if self.training:
+            self.led += leads.to(self.led)
         entropy = torch.special.entr(codes).sum(dim=1).mean()
         return {"prototypes_used": (leads > 0).float().mean(), "code_entropy": entropy}
 
     def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
-        ceiling = math.log(self.config.prototypes)
-        if step.epoch < self.config.freeze_epochs or logged.get("loss", 0.0) < 0.99 * ceiling:
+        if step.epoch < self.config.freeze_epochs:
             return None
-        return (
-            f"SwAV has collapsed: its loss {logged['loss']:.3f} stands at ln K = {ceiling:.3f}, every crop gets the "
-            "same answer; lower optimizer.lr or method.epsilon, use fewer method.prototypes, or set method.queue."
-        )
+        count, ceiling = self.config.prototypes, math.log(self.config.prototypes)
+        if logged.get("loss", 0.0) >= 0.99 * ceiling:
+            return (
+                f"SwAV has collapsed: its loss {logged['loss']:.3f} stands at ln K = {ceiling:.3f}, every crop gets "
+                "the same answer; lower optimizer.lr or method.epsilon, use fewer method.prototypes, or set "
+                "method.queue."
+            )
+        dead = int((self.led == 0).sum())
+        if dead > MOSTLY_DEAD * count and step.per_epoch * step.batch_size >= ENOUGH * count:
+            return (
+                f"{dead} of {count} prototypes are dead: they led for no image of the epoch; use fewer "
+                "method.prototypes, freeze them longer (method.freeze_epochs), or lower optimizer.lr."
+            )
+        return None
