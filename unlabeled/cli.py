@@ -14,6 +14,9 @@ import typer
 from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.launch import ERRORS, launched, leads
 from unlabeled.core.progress import set_quiet
+from unlabeled.core.threads import settle_threads
+
+settle_threads()  # of this process and those it starts; torch is not imported yet
 
 app = typer.Typer(
     name="unlabeled",
@@ -304,6 +307,20 @@ def doctor_command(
     typer.echo("\n".join(lines))
     if not healthy:
         raise typer.Exit(1)
+
+
+@app.command("bench")
+def bench_command(
+    what: Annotated[str, typer.Argument(help="step, views, epoch, extract, growth, probes")] = "step",
+    rounds: Annotated[int, typer.Option(min=1, help="turns of every contender; figures are medians")] = 7,
+    profile: Annotated[bool, typer.Option("--profile", help="where the time goes instead (step, views)")] = False,
+) -> None:
+    """Measure this machine: ratios to a peer, or to the bare model, in the same run."""
+    from unlabeled.bench import bench
+
+    set_quiet(True)
+    for line in bench(what, rounds, profile):
+        typer.echo(line)
 
 
 @app.command("demo")

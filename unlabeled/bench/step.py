@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,14 @@ def row(title: str, turns: Turns) -> str:
 HEAD = "| recipe | step, ms | bare, ms | step / bare | range | |\n|---|---:|---:|---:|---|---|"
 
 
-def profiled(title: str, steps: int = 5) -> str:
+def profiled(title: str = "simclr", steps: int = 5) -> str:
     """Where the time of the real loop's steps goes."""
     case = Case.of(*CASES[title])
     return profile(lambda: whole(case, 1, steps), rows=25)
+
+
+def lines(rounds: int) -> Iterator[str]:
+    """The table, line by line."""
+    yield HEAD
+    for title in CASES:
+        yield row(title, measure(title, rounds))

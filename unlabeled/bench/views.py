@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import kornia.augmentation as K
 import numpy as np
 import torch
 import torchvision.transforms as T
-from lightly.transforms import SimCLRTransform
+from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
@@ -114,7 +115,7 @@ def torchvision_views(case: Case) -> Callable[[Image.Image], list[Tensor]]:
     return lambda image: [transform(image), transform(image)]
 
 
-def lightly_views(case: Case) -> Callable[[Image.Image], list[Tensor]]:
+def lightly_views(case: Case) -> Callable[[Image.Image], Any]:
     return SimCLRTransform(
         input_size=case.size, cj_strength=case.strength, gaussian_blur=0.5 if case.kernel else 0.0, sigmas=(0.1, 2.0)
     )
@@ -218,7 +219,7 @@ def measure(case: Case, rounds: int) -> Turns:
         runs = contenders(case, Path(folder))
         for run in runs.values():
             run()
-        return Turns().take({name: lambda run=run: timing.seconds(run) for name, run in runs.items()}, rounds)
+        return Turns().take({name: partial(timing.seconds, run) for name, run in runs.items()}, rounds)
 
 
 def table(case: Case, turns: Turns) -> str:
