@@ -50,6 +50,11 @@ def test_overrides_reach_every_kind_of_field() -> None:
     assert recipe.hardware.compile
 
 
+def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() -> None:
+    assert load_recipe("simclr", ["backbone=resnet18"]).backbone.args == {}
+    assert load_recipe("simclr", ["backbone=resnet18_small"]).backbone.args == {"stem_stride": 2}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

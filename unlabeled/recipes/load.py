@@ -81,7 +81,8 @@ def _numbers(value: Any) -> Any:
 def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """Set dotted paths in a copy of a raw recipe: ``optimizer.lr=0.3``, ``data=cifar10``, ``views.0.blur=0.5``.
 
-    A plain string for ``data``, ``backbone`` or ``method`` sets its name and keeps the other settings.
+    A plain string for ``data`` or ``backbone`` sets its name and keeps the other settings, except for arguments of a
+    ``*_small`` network that another kind of network would not take.
     """
     content = yaml.safe_load(yaml.safe_dump(content))
     for override in overrides:
@@ -100,7 +101,10 @@ def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[s
             node[_position(node, last, path)] = value
         elif path in ("data", "backbone") and isinstance(value, str):
             old = node.get(path)
-            node[path] = {**(old if isinstance(old, dict) else {}), "name": value}
+            kept = dict(old) if isinstance(old, dict) else {}
+            if path == "backbone" and str(kept.get("name")).endswith("_small") != value.endswith("_small"):
+                kept.pop("args", None)  # stem_stride is for the networks that we made ourselves
+            node[path] = {**kept, "name": value}
         else:
             node[last] = value
     return content

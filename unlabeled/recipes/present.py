@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ FORGETTING = {
     "reprobe_linear_test": "re-probe",
     "time_ratio": "time",
 }
-TITLES = {"linear": "linear", "knn": "kNN", "nmc": "NMC", "lda": "LDA", "logistic": "logistic", "ridge": "ridge"}
+TITLES = {"knn": "kNN", "nmc": "NMC", "lda": "LDA", "mahalanobis": "Mahalanobis", "fetril": "FeTrIL"}
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:
@@ -42,21 +43,51 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
         grid.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
     for row in rows:
         grid.add_row(*row)
-    width = max(shutil.get_terminal_size((100, 24)).columns, 80)
+    # figures are never cut off: a table wider than the terminal is better than one without its numbers
+    needed = sum(3 + max(map(len, column)) for column in zip(columns, *rows, strict=True))
+    width = max(shutil.get_terminal_size((100, 24)).columns, 80, needed)
     text = io.StringIO()
     Console(file=text, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
 
 def show_probes(reports: Sequence[dict[str, Any]]) -> str:
-    """One row a model, one column a probe: accuracy in percent with half its 95 % interval."""
+    """One row a model, one column a probe: accuracy in percent with half its 95 % interval; then the protocols."""
     names = list(dict.fromkeys(name for report in reports for name in report["probes"]))
     rows = []
     for report in reports:
         cells = [_accuracy(report["probes"].get(name)) for name in names]
         rows.append([report["model"], str(report["dimension"]), *cells])
+        for few in report.get("few_labels", ()):
+            cells = [_accuracy(few["probes"].get(name)) for name in names]
+            rows.append([f"  {few['labels']}: {few['rows']:,} labels, {few['draws']} draws", "", *cells])
     data = ", ".join(dict.fromkeys(report["data"] for report in reports))
-    return table(["model", "D", *(TITLES.get(n, n) for n in names)], rows, f"accuracy on held-out images of {data}, %")
+    titles = ["model", "D", *(TITLES.get(n, n) for n in names)]
+    tables = [table(titles, rows, f"accuracy on held-out images of {data}, %")]
+    if any("incremental" in report for report in reports):
+        tables.append(_incremental(reports))
+    if any("episodes" in report for report in reports):
+        tables.append(_episodes(reports))
+    return "\n\n".join(tables)
+
+
+def _incremental(reports: Sequence[dict[str, Any]]) -> str:
+    rows = []
+    for report in reports:
+        for name, found in report["incremental"]["probes"].items():
+            fallen = found["forgetting"][-1] if found["forgetting"] else 0.0
+            values = (found["average"], found["final"], fallen)
+            rows.append([f"{report['model']}, {TITLES.get(name, name)}", *(f"{100 * value:.1f}" for value in values)])
+    steps = len(reports[0]["incremental"]["steps"])
+    return table(["model, probe", "average", "final", "forgetting"], rows, f"classes in {steps} steps, no rows kept, %")
+
+
+def _episodes(reports: Sequence[dict[str, Any]]) -> str:
+    columns = [f"{e['ways']}-way {e['shots']}-shot" for e in reports[0]["episodes"]]
+    rows = [
+        [report["model"], *(_accuracy({"top1": e["accuracy"], **e}) for e in report["episodes"])] for report in reports
+    ]
+    return table(["model", *columns], rows, f"nearest mean over {reports[0]['episodes'][0]['episodes']} episodes, %")
 
 
 def _accuracy(probe: dict[str, Any] | None) -> str:
@@ -85,10 +116,14 @@ def show_forgetting(rows: Sequence[Row], description: str) -> str:
 
 def show_run(run: Run) -> str:
     """Where a finished run is and what to do with it."""
+    place = f"local-dir:{run.backbone}"
+    small = json.loads((run.backbone / "config.json").read_text())["architecture"].endswith("_small")
     return (
         f"run: {run.folder}\n"
         f"  probe it:   unlabeled probe {run.folder}\n"
-        f"  load it:    unlabeled.load_backbone({str(run.folder)!r})"
+        f"  load it:    unlabeled.load_backbone({str(run.folder)!r})\n"
+        f"  by timm:    timm.create_model({place!r}, pretrained=True, num_classes=0)"
+        + ("   # after: import unlabeled.backbones" if small else "")
     )
 
 
