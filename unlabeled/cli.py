@@ -122,20 +122,26 @@ def probe_command(
     ],
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
-    probes: Annotated[str, typer.Option(help="comma-separated")] = "linear,knn,nmc",
+    probes: Annotated[str, typer.Option(help="of linear,logistic,knn,nmc,lda,ridge,mahalanobis")] = "linear,knn,nmc",
     layer: Annotated[str | None, typer.Option(help="an inner stage of the backbone, by name or number")] = None,
     pool: Annotated[str | None, typer.Option(help="avg, max, flat, cls, mean")] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate-batchnorm", help="BatchNorm statistics from the data")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write all figures here")] = None,
+    labels: Annotated[str, typer.Option(help="also with few labels: 1%,10%,5-per-class")] = "",
+    draws: Annotated[int, typer.Option(help="how many times the few labels are drawn")] = 5,
+    incremental: Annotated[int | None, typer.Option(help="also with the classes arriving in so many steps")] = None,
+    episodes: Annotated[str, typer.Option(help="also in small episodes: 5-way-1-shot,5-way-5-shot")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="write all figures here, and a picture")] = None,
     seed: int = 0,
     quiet: Quiet = False,
 ) -> None:
     """Measure what a frozen backbone knows: linear, kNN and nearest-mean accuracy on held-out images."""
     from unlabeled.recipes.evaluate import probe_all
     from unlabeled.recipes.present import show_probes
+    from unlabeled.recipes.protocols import Protocols
 
+    shares, tasks = (tuple(part for part in text.split(",") if part) for text in (labels, episodes))
     reports = probe_all(
         models,
         data=data,
@@ -144,6 +150,7 @@ def probe_command(
         layer=layer,
         pool=pool,
         calibrate=calibrate,
+        protocols=Protocols(shares, draws, incremental, tasks),
         seed=seed,
         json_file=json_file,
     )

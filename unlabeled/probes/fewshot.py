@@ -45,11 +45,12 @@ class FewLabelsReport:
     seed: int
 
     def asdict(self) -> dict[str, Any]:
-        """Plain data: ``{schema, labels, rows, seed, probes: {name: {top1, interval, draws}}}``."""
+        """Plain data: ``{schema, labels, rows, draws, seed, probes: {name: {top1, interval, draws: [top1]}}}``."""
         return {
             "schema": "unlabeled.few-labels/1",
             "labels": self.labels,
             "rows": self.rows,
+            "draws": len(self.results[0].draws) if self.results else 0,
             "seed": self.seed,
             "probes": {r.name: asdict(r) for r in self.results},
         }

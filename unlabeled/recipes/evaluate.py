@@ -51,7 +51,7 @@ def probe(
         data: a data set; default: what the run was trained on, else ``fashion-mini``.
         data_dir: where data sets lie.
         probes: names from ``unlabeled.probes.suite``.
-        layer: an inner stage of the backbone.
+        layer: an inner stage of the backbone; default: what the run's recipe says (``features``), else the embedding.
         pool: how its map becomes a vector.
         calibrate: give BatchNorm the statistics of the data first (fair to a random initialisation).
         protocols: few labels, classes in steps, episodes.
@@ -67,6 +67,9 @@ def probe(
     for wanted in probes:
         if wanted not in PROBES:
             raise UserError(f"there is no probe '{wanted}'.{nearest(wanted, PROBES)}")
+    if layer is None and pool is None and Run(model).exists():
+        features = Run(model).recipe().features
+        layer, pool = features.layer, features.pool
     train, test = _open(str(model), data, data_dir)
     loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)
     name = "BatchNorm-calibrated " + str(model) if calibrate else str(model)

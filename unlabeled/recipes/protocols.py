@@ -1,0 +1,74 @@
+"""What can be asked of a pair of banks beside the probes: few labels, classes in steps, small episodes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unlabeled.core.errors import UserError
+from unlabeled.probes import FeatureBank, run_episodes, run_few_labels, run_incremental
+from unlabeled.probes.fewshot import labelled_rows
+from unlabeled.probes.incremental import class_steps
+
+
+@dataclass(frozen=True)
+class Protocols:
+    """Which of them to carry out.
+
+    Attributes:
+        labels: shares of the training labels: ``"1%"``, ``"5-per-class"``; each a table of its own.
+        draws: how many times the labelled rows are drawn.
+        incremental: steps in which the classes arrive; None: all at once only.
+        episodes: ``"5-way-1-shot"``, on the test images.
+    """
+
+    labels: tuple[str, ...] = ()
+    draws: int = 5
+    incremental: int | None = None
+    episodes: tuple[str, ...] = ()
+
+    def check(self, classes: int) -> None:
+        """Refuse what cannot be carried out, before anything is computed.
+
+        Raises:
+            UserError: a share or an episode that is not understood, or more steps or ways than classes.
+        """
+        for share in self.labels:
+            labelled_rows(np.zeros(1, np.int64), share)
+        if self.draws < 1:
+            raise UserError(f"--draws must be at least 1, not {self.draws}.")
+        if self.incremental is not None:
+            class_steps(classes, self.incremental)
+        for text in self.episodes:
+            ways, _ = ways_and_shots(text)
+            if ways > classes:
+                raise UserError(f"--episodes {text}: there are only {classes} classes; use fewer ways.")
+
+    def run(self, train: FeatureBank, test: FeatureBank, probes: tuple[str, ...], seed: int) -> dict[str, Any]:
+        """The sections of a report: ``few_labels`` and ``episodes`` (lists), ``incremental``; only those asked for."""
+        found: dict[str, Any] = {}
+        if self.labels:
+            reports = [run_few_labels(train, test, s, probes, draws=self.draws, seed=seed) for s in self.labels]
+            found["few_labels"] = [report.asdict() for report in reports]
+        if self.incremental is not None:
+            found["incremental"] = run_incremental(train, test, steps=self.incremental, seed=seed).asdict()
+        if self.episodes:
+            asked = [ways_and_shots(text) for text in self.episodes]
+            results = [run_episodes(test, ways=w, shots=s, centre=train, seed=seed) for w, s in asked]
+            found["episodes"] = [result.asdict() for result in results]
+        return found
+
+
+def ways_and_shots(text: str) -> tuple[int, int]:
+    """Read ``"5-way-1-shot"``.
+
+    >>> ways_and_shots("5-way-1-shot")
+    (5, 1)
+    """
+    found = re.fullmatch(r"(\d+)-way-(\d+)-shot", text.strip())
+    if not found or int(found[1]) < 2 or int(found[2]) < 1:
+        raise UserError(f"--episodes '{text}' is not understood; write it like 5-way-1-shot.")
+    return int(found[1]), int(found[2])
