@@ -5,7 +5,7 @@ A job is a line of JSON on stdin: ``argv``, ``cwd``, ``log``, ``env``, and what 
 - ``die_at``: SIGKILL itself just before its n-th operation on the file system (0: never);
 - ``count_to``: a file that receives how many such operations a whole process makes;
 - ``file_limit``: no file may grow beyond so many bytes (``RLIMIT_FSIZE``, what a full disk looks like);
-- ``uid``: run as this user; ``clock``: let the wall clock run backwards, an hour a call.
+- ``clock``: let the wall clock run backwards, an hour a look.
 
 The answer is a line with the process's id at once, and a line with its exit status when it has ended.
 """
@@ -68,10 +68,6 @@ def child(job: dict[str, Any]) -> None:
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.environ.update(job["env"])
-    if job.get("uid"):
-        os.setgroups([])
-        os.setgid(job["uid"])
-        os.setuid(job["uid"])
     os.chdir(job["cwd"])
     if job.get("file_limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"],) * 2)

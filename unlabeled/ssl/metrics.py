@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,15 +92,14 @@ class MetricsFile:
 
     def append(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Add a row; new columns widen the file."""
+        self.must_be_there()
         row = {"step": str(step), "epoch": f"{epoch:.4f}", **{k: f"{v:.8g}" for k, v in values.items()}}
         self.rows.append(row)
         if any(name not in self.columns for name in row):
             self.columns += [name for name in row if name not in self.columns]
             self._rewrite()
             return
-        # not "a", which would start a new file where the run was removed meanwhile
-        with explained(self.path), self.path.open("r+", newline="") as handle:
-            handle.seek(0, os.SEEK_END)
+        with explained(self.path), self.path.open("a", newline="") as handle:
             csv.DictWriter(handle, self.columns).writerow(row)
 
     def must_be_there(self) -> None:
