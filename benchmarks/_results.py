@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
 from pathlib import Path
 from typing import Any
+
+from unlabeled.bench.timing import machine
+
+__all__ = ["HERE", "PAGE", "machine", "save", "section"]
 
 HERE = Path(__file__).parent
 PAGE = HERE / "RESULTS.md"
@@ -27,15 +29,3 @@ def save(name: str, value: Any) -> None:
     folder = HERE / "results"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
-
-
-def machine() -> str:
-    """One line about the hardware and the versions that matter."""
-    import torch
-
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x), cpu)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{os.cpu_count()} cores, {cpu}, {device}, Python {platform.python_version()}, torch {torch.__version__}"
