@@ -27,7 +27,7 @@ from unlabeled.bench.step import Case, whole
 from unlabeled.data import open_data
 from unlabeled.probes.measures import rankme
 from unlabeled.recipes.evaluate import bank_of, probe_model
-from unlabeled.recipes.models import Pixels, starting_backbone
+from unlabeled.recipes.models import Pixels, load_backbone, starting_backbone
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.resolve import load_recipe
 
@@ -96,7 +96,8 @@ def trained(key: str, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
     start = time.monotonic()
     run = pretrain(name, out, overrides=(*overrides, f"epochs={epochs}"), resume=out.exists())
     row = {"epochs": epochs, "seconds": time.monotonic() - start}
-    row |= measured(Backbone(backbones.load(run.backbone)).eval(), key)
+    features = run.recipe().features
+    row |= measured(load_backbone(run.folder, layer=features.layer, pool=features.pool), key)
     if (run.folder / "teacher").exists():
         row["teacher"] = measured(Backbone(backbones.load(run.folder / "teacher")).eval(), "teacher")
     return row

@@ -41,6 +41,7 @@ def probe(
     calibrate: bool = False,
     protocols: Protocols = NO_PROTOCOLS,
     seed: int = 0,
+    like: str | None = None,
 ) -> dict[str, Any]:
     """Measure what a frozen model knows of a labelled data set.
 
@@ -56,6 +57,7 @@ def probe(
         calibrate: give BatchNorm the statistics of the data first (fair to a random initialisation).
         protocols: few labels, classes in steps, episodes.
         seed: of the splits, and of a random initialisation.
+        like: a run whose data a model is probed on that has none of its own (``pixels``, ``timm:NAME``, …).
 
     Returns:
         A JSON-able report: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen), and what
@@ -70,9 +72,11 @@ def probe(
     if layer is None and pool is None and Run(model).exists():
         features = Run(model).recipe().features
         layer, pool = features.layer, features.pool
-    train, test = _open(str(model), data, data_dir)
+    train, test = _open(str(model), data, data_dir, like)
     loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)
     name = "BatchNorm-calibrated " + str(model) if calibrate else str(model)
+    if layer is not None or pool is not None:
+        name += f" ({', '.join(filter(None, (layer, pool)))})"
     return probe_model(
         loaded, train, test, name=name, probes=probes, calibrate=calibrate, protocols=protocols, seed=seed
     )
@@ -124,15 +128,17 @@ def bank_of(model: Backbone | Pixels, images: ImageSet) -> FeatureBank:
     )
 
 
-def _open(model: str, data: str | None, data_dir: str | None) -> tuple[ImageSet, ImageSet]:
+def _open(model: str, data: str | None, data_dir: str | None, like: str | None) -> tuple[ImageSet, ImageSet]:
     run = Run(model)
+    # what has no data or size of its own takes those of the run it is compared with
+    source = run if run.exists() or like is None else Run(like)
     size = channels = None
-    if run.exists():
-        config = run.recipe().data
+    if source.exists():
+        config = source.recipe().data
         if data is None:
             data, data_dir = config.name, data_dir or config.dir
-        size, channels = (run.read_json("data.json").get("shape") or [None, None])[:2][::-1]
-    elif model != "pixels" and not model.startswith("timm:"):
+        size, channels = (source.read_json("data.json").get("shape") or [None, None])[:2][::-1]
+    if not run.exists() and model != "pixels" and not model.startswith("timm:"):
         size, channels = input_size(model)[:2][::-1]
     train, test = (
         open_data(data or "fashion-mini", split, data_dir=data_dir, size=size, channels=channels)
@@ -155,7 +161,8 @@ def probe_all(
     if not models:
         raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
     with dist.joined():
-        reports = [probe(model, **settings) for model in models]
+        like = next((model for model in models if Run(model).exists()), None)
+        reports = [probe(model, like=like, **settings) for model in models]
         if dist.rank() == 0:
             for model, report in zip(models, reports, strict=True):
                 if Run(model).exists():
@@ -171,6 +178,7 @@ def keep_report(run: Run, report: dict[str, Any], layer: str | None = None, pool
     name = "-".join(part for part in (str(report["data"]), layer, pool) if part)
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
     path = run.folder / "probes" / f"{safe}.json"
+    run.refuse_links()
     atomic_write_json(path, report)
     _draw(path, [report])
     return path

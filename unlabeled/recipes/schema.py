@@ -51,6 +51,13 @@ class BackboneConfig(_Named):
     weights: str | None = Field(None, description="start from this run or timm folder (name and args come from there)")
 
 
+class FeaturesConfig(Config):
+    """Which features of the backbone the probes read where nobody says otherwise."""
+
+    layer: str | None = Field(None, description="an inner stage (see unlabeled probe --layer); default: the embedding")
+    pool: Literal["avg", "max", "flat", "cls", "mean"] | None = Field(None, description="how a map becomes a vector")
+
+
 class HealthConfig(Config):
     """Label-free readings while training, and a kNN reading on training images where labels exist."""
 
@@ -97,6 +104,7 @@ class Recipe(Config):
     on_divergence: Literal["stop", "rollback"] = Field(
         "stop", description="rollback: go back to the epoch's beginning with half the learning rate, five times at most"
     )
+    features: FeaturesConfig = FeaturesConfig()
     health: HealthConfig = HealthConfig()
     hardware: HardwareConfig = HardwareConfig()
     output: OutputConfig = OutputConfig()
