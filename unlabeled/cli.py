@@ -281,6 +281,22 @@ def _numbers(name: str, text: str) -> list[float]:
         raise UserError(f"--{name}: '{text}' is no list of numbers such as 0.5,0.5,0.5.") from None
 
 
+@app.command("rerun")
+def rerun_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a finished run folder; never changed")],
+    out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the run")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Repeat a run from its folder and say whether the weights are identical (exit code 0) or not (1)."""
+    from unlabeled.recipes.present import show_rerun
+    from unlabeled.recipes.rerun import rerun
+
+    found = rerun(run, out)
+    typer.echo(show_rerun(found))
+    if not found.identical:
+        raise typer.Exit(1)
+
+
 @app.command("runs")
 def runs_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs lie")] = Path("runs"),

@@ -30,7 +30,7 @@ def refused(code: int, output: str, says: str) -> None:
 @pytest.fixture
 def half(known: dict[str, Scenario], zygote: Zygote, whole: Whole, tmp_path: Path) -> Path:
     """A home with a run that was killed after its first checkpoints."""
-    code, output = zygote.run(known["pretrain rotation"].argv, tmp_path, die_at=whole.operations // 2)
+    code, output = zygote.run(known["pretrain rotation"].argv, tmp_path, die_at=whole.operations - 30)
     assert code < 0, output
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
     return tmp_path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import timm
@@ -11,6 +11,25 @@ from torch import nn
 
 import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
 from unlabeled.core.errors import UserError, nearest
+
+RESERVED = (
+    "cache_dir", "checkpoint_path", "exportable", "no_jit", "num_classes", "pretrained", "pretrained_cfg",
+    "pretrained_cfg_overlay", "scriptable",
+)  # fmt: skip
+"""Arguments of ``timm.create_model`` that no recipe and no ``config.json`` may set: some read any file."""
+
+
+def refuse_reserved(arguments: Iterable[str], where: str) -> None:
+    """Make sure that a model is built of numbers and names alone.
+
+    Raises:
+        UserError: an argument would make timm read a file or take weights from elsewhere.
+    """
+    for name in arguments:
+        if name in RESERVED:
+            raise UserError(
+                f"{where}: '{name}' is no argument of a backbone; start from weights with backbone.weights."
+            )
 
 
 def create(
@@ -39,6 +58,7 @@ def create(
     """
     if not timm.is_model(name):
         raise UserError(f"backbone.name: timm has no model '{name}'.{nearest(name, timm.list_models())}")
+    refuse_reserved(model_args, "backbone.args")
     overlay = {"mean": tuple(mean), "std": tuple(std), "input_size": (in_chans, image_size, image_size)}
     arguments = {"in_chans": in_chans, **model_args}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
+from unlabeled.backbones.create import refuse_reserved
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_folder, atomic_write_json
 
@@ -63,7 +64,7 @@ def load_config(folder: str | Path) -> dict[str, Any]:
         config = json.loads(path.read_text())
         name, cfg = config["architecture"], config.get("pretrained_cfg", {})
         valid = isinstance(name, str) and isinstance(cfg, dict) and isinstance(config.get("model_args", {}), dict)
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no timm configuration ({error}); export the backbone again.") from error
     if not valid:
         raise UserError(f"{path} is no timm configuration; export the backbone again.")
@@ -87,6 +88,7 @@ def load(folder: str | Path) -> nn.Module:
     if not weights_file.is_file():
         raise UserError(f"{folder} holds no model.safetensors; weights in other formats are not read from a run.")
     arguments = dict(config.get("model_args", {}))
+    refuse_reserved(arguments.keys() - {"num_classes"}, f"{folder / 'config.json'}: model_args")
     cfg = config.get("pretrained_cfg", {})
     known = {"input_size", "mean", "std", "interpolation", "crop_pct", "first_conv", "classifier"}
     overlay = {key: value for key, value in cfg.items() if key in known}

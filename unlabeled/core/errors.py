@@ -33,10 +33,16 @@ class Diverged(Exception):
         self.step, self.what = step, what
 
 
+MOST_NAMES = 40
+"""More names than these do not fit a line that anyone reads."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or the list of all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f" Did you mean '{close[0]}'?"
+    if len(known) > MOST_NAMES:
+        return f" There are {len(known)}, for instance {', '.join(known[:5])}."
     return f" Known: {', '.join(known)}." if known else ""

@@ -76,7 +76,7 @@ _REASONS = {
     errno.ENOENT: "the folder is gone; was it removed while the program ran?",
     errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
     errno.EISDIR: "a folder stands where a file is needed; choose another folder",
-    errno.ELOOP: "its links run in a circle; choose another folder",
+    errno.ELOOP: "it is a link that is not followed; remove it or choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.EIO: "the disk does not work (input/output error); choose another one and resume",
     errno.ESTALE: "the network folder is gone; mount it again and resume",

@@ -57,13 +57,18 @@ def load(path: str | Path) -> Probe:
         kind, version = header["probe"], header["format"]
     except FileNotFoundError as error:
         raise UserError(f"there is no probe at {path}; write one with unlabeled.probes.save(probe, path).") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, LookupError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged or no saved probe; fit and save it again.") from error
     if kind not in PROBES or version != FORMAT:
         raise UserError(f"{path} holds a '{kind}' of format {version}, unknown to this version; update unlabeled.")
-    probe: Probe = _class(PROBES[kind], kind)(**_unpack(header["parameters"], arrays))
-    for name, value in _unpack(header["state"], arrays).items():
-        setattr(probe, name, value)
+    try:
+        probe: Probe = _class(PROBES[kind], kind)(**_unpack(header["parameters"], arrays))
+        for name, value in _unpack(header["state"], arrays).items():
+            if not name.endswith("_") or name.startswith("_"):
+                raise ValueError(name)  # what fit() learns ends in an underscore; nothing else is replaced
+            setattr(probe, name, value)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged or no saved probe; fit and save it again.") from error
     return probe
 
 

@@ -14,6 +14,7 @@ from unlabeled.recipes.run import Run
 if TYPE_CHECKING:
     from unlabeled.probes.forgetting.protocol import Row
     from unlabeled.recipes.forget import Forgotten
+    from unlabeled.recipes.rerun import Rerun
 
 FORGETTING = {
     "train_r": "Train_r",
@@ -125,6 +126,18 @@ def show_run(run: Run) -> str:
         f"  by timm:    timm.create_model({place!r}, pretrained=True, num_classes=0)"
         + ("   # after: import unlabeled.backbones" if small else "")
     )
+
+
+def show_rerun(found: Rerun) -> str:
+    """Both hashes of every part, the verdict, and what may explain a difference."""
+    lines = []
+    for part, (first, second) in found.hashes.items():
+        lines += [f"{part:12} {first or '–'}  {found.original.folder}"]
+        lines += [f"{'':12} {second or '–'}  {found.repeated.folder}"]
+    if found.identical:
+        return "\n".join([*lines, "identical, bit for bit"])
+    reasons = found.differences or ["the environments are the same as far as they are known"]
+    return "\n".join([*lines, "NOT identical", *(f"  {line}" for line in reasons)])
 
 
 def show_finetuned(run: Run, result: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -65,7 +66,7 @@ class Run:
         """A JSON file of the run; empty where it is missing or broken."""
         try:
             content = json.loads((self.folder / name).read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -81,8 +82,25 @@ class Run:
         """Keep other processes out of the folder."""
         busy = f"another process works in {self.folder}; wait for it, stop it, or choose another --out."
         with locked(self.folder / ".lock", wait=0, busy=busy):
+            self.refuse_links()
             sweep(self.folder)
             yield
+
+    def refuse_links(self) -> None:
+        """Make sure that nothing is written through the folder to somewhere else: a run may come from anyone.
+
+        Raises:
+            UserError: something in it is a link out of it.
+        """
+        home = self.folder.resolve()
+        for parent, folders, _ in os.walk(self.folder):
+            for name in folders:
+                path = Path(parent, name)
+                if path.is_symlink() and not path.resolve().is_relative_to(home):
+                    raise UserError(
+                        f"{path} is a link out of the run, and a run is never written through links; put a real "
+                        "folder in its place, or link the whole run."
+                    )
 
     def foreign(self) -> str | None:
         """The name of something in the folder that no run has put there, if there is any."""
@@ -162,4 +180,4 @@ def _git_state() -> dict[str, Any] | None:
 
 def command_line() -> str:
     """How this process was started, for the record."""
-    return os.environ.get(COMMAND) or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return os.environ.get(COMMAND) or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -101,8 +101,10 @@ class Protocol:
         gold = "none" if retrained is None else fingerprint(retrained.model)
         key = _hash(label, seed, model, self._hash, gold, self.task.limit, *_prints(self.data(HeadOnly())))
         folder = self.out / "rows" / f"{name}-s{seed}-{key}"
-        if (folder / "row.json").is_file():
-            return Row(**json.loads((folder / "row.json").read_text()))
+        try:
+            return Row(**{**json.loads((folder / "row.json").read_text()), "folder": str(folder)})
+        except (OSError, ValueError, TypeError, RecursionError):  # missing or damaged: it is measured (again)
+            pass
         say(f"measuring {label}, seed {seed}")
         if seed not in self._evaluators:
             after = None if retrained is None else retrained.model

@@ -1,0 +1,72 @@
+"""Many processes at once on one store, one feature cache, one run: one works, the others wait or are refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import HERE, ROOT
+
+
+def stress(tmp_path: Path, processes: int, rounds: int, seed: int = 0) -> list[str]:
+    """Processes that open one store and one feature cache ``rounds`` times, some killed; what each of them saw."""
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 12, 12, 3), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=pixels, x_test=pixels[:5])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", str(HERE / "contender.py")]
+    arguments = [str(tmp_path), str(processes), str(rounds), str(seed)]
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split("\n")[:-1]
+
+
+def test_one_store_and_one_cache_for_many_processes(tmp_path: Path) -> None:
+    seen = stress(tmp_path, processes=4, rounds=6)
+    assert len(seen) >= 18
+    assert len(set(seen)) == 1, set(seen)
+
+
+@pytest.mark.slow
+def test_stress(tmp_path: Path) -> None:
+    seen = stress(tmp_path, processes=8, rounds=20, seed=1)
+    assert len(seen) >= 100
+    assert len(set(seen)) == 1, set(seen)
+
+
+def test_a_run_folder_is_for_one_process(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from unlabeled.recipes.run import Run\n"
+        "from unlabeled.core.errors import UserError\n"
+        "try:\n"
+        "    with Run('run').lock():\n"
+        "        print('works', flush=True); time.sleep(60)\n"
+        "except UserError as error: print(error, flush=True)\n"
+    )
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    def says(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    running = [start() for _ in range(3)]
+    said = [says(process) for process in running]
+    assert said.count("works") == 1
+    assert sum("another process works in run" in line for line in said) == 2
+    worker = running[said.index("works")]
+    worker.send_signal(signal.SIGKILL)  # a dead owner holds nothing
+    worker.wait()
+    again = start()
+    assert says(again) == "works"
+    for process in [*running, again]:
+        process.kill()
+        process.wait()

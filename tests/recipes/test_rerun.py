@@ -1,0 +1,90 @@
+"""A run repeated from its folder: the same bits, or a plain no."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from unlabeled.cli import main
+from unlabeled.core.errors import UserError
+from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.rerun import rerun
+
+NET = "backbone.args={layers: [1, 1, 1, 1], channels: [4, 4, 8, 8], stem_stride: 2}"
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """Call the real entry point in this process: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["unlabeled", *arguments])
+        with pytest.raises(SystemExit) as leave:
+            main()
+        out, err = capsys.readouterr()
+        return int(leave.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A finished run with a classifier."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", x=pixels, y=np.arange(64) % 2)
+    settings = (f"data=npz:{tmp_path / 'data.npz'}", NET, "batch_size=32", "health.every=0", "output.logger=none")
+    return pretrain("supervised", tmp_path / "run", overrides=(*settings, "epochs=1")).folder
+
+
+def test_a_run_is_repeated_bit_for_bit(cli: Cli, made: Path) -> None:
+    before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file() and path.name != ".lock"}
+    code, out, err = cli("rerun", "run")
+    assert code == 0, err
+    assert "identical, bit for bit" in out
+    assert out.count("backbone") == out.count("classifier") == 1
+    assert (made.parent / "run-rerun" / "backbone").is_dir()
+    assert {path: path.read_bytes() for path in before} == before
+    assert cli("rerun", "run")[0] == 0  # the finished rerun is compared again
+
+
+def test_another_result_is_said(cli: Cli, made: Path) -> None:
+    weights = load_file(made / "backbone" / "model.safetensors")
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = torch.nextafter(weights[name], torch.full_like(weights[name], torch.inf))
+    save_file(weights, made / "backbone" / "model.safetensors", metadata={"format": "pt"})
+    facts = json.loads((made / "environment.json").read_text())
+    facts["versions"]["torch"] = "1.0.0"
+    (made / "environment.json").write_text(json.dumps(facts))
+    code, out, _ = cli("rerun", "run", "--out", "again")
+    assert code == 1
+    assert "NOT identical" in out
+    assert "torch: 1.0.0 then" in out
+
+
+def test_what_cannot_be_repeated_is_refused(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is never changed"):
+        rerun(made, made)
+    with pytest.raises(UserError, match="is no run folder"):
+        rerun(tmp_path / "nowhere")
+    np.savez(tmp_path / "data.npz", x=np.zeros((64, 8, 8), dtype=np.uint8), y=np.arange(64) % 2)
+    with pytest.raises(UserError, match="are not those that"):
+        rerun(made)
+    (made / "forgetting").mkdir()
+    with pytest.raises(UserError, match="made by forgetting"):
+        rerun(made)
+
+
+def test_the_environment_is_written_down(made: Path) -> None:
+    facts = json.loads((made / "environment.json").read_text())
+    assert {"command", "started", "python", "platform", "processor", "cores", "threads", "accelerators"} <= set(facts)
+    assert {"torch", "timm", "numpy", "lightning"} <= set(facts["versions"])
+    assert facts["git"] is None or {"commit", "changed"} <= set(facts["git"])
