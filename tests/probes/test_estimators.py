@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from unlabeled.core.errors import UserError
 from unlabeled.probes.arrays import InputError
 from unlabeled.probes.features import FeatureBank
+from unlabeled.probes.fetril import FeTrILProbe
 from unlabeled.probes.knn import KNNProbe
 from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
 from unlabeled.probes.linear import LinearProbe
@@ -29,8 +30,8 @@ PROBES = [
     MahalanobisProbe("class"),
     NearestMeanProbe(),
     RidgeProbe(),
+    FeTrILProbe(),
 ]
-STREAMING = [LDAProbe(), MahalanobisProbe(), MahalanobisProbe("class"), NearestMeanProbe(), RidgeProbe()]
 
 
 def names(probe):
@@ -156,7 +157,7 @@ class TestEveryProbe:
 
     def test_one_class(self, probe):
         X, y = blobs(classes=1)
-        if isinstance(probe, (LinearProbe, LogisticProbe)):
+        if isinstance(probe, (FeTrILProbe, LinearProbe, LogisticProbe)):
             with pytest.raises(InputError, match="two classes"):
                 clone(probe).fit(X, y)
         else:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlabeled.probes import search as search_module
+from unlabeled.probes.arrays import InputError
 from unlabeled.probes.indexes import FaissIndex
 from unlabeled.probes.knn import KNNProbe, knn_reading
 from unlabeled.probes.search import search, top
@@ -101,3 +102,43 @@ def test_indexes(kind, metric):
 def test_poor_index_reports_its_poor_recall():
     bank = features(3000, 32)
     assert FaissIndex(bank, "ivf", probes=1).recall(20) < 0.6
+
+
+@given(seed=st.integers(0, 1000), tensors=st.booleans(), metric=st.sampled_from(["cosine", "euclidean"]))
+@settings(max_examples=25, deadline=None)
+def test_partial_fit_is_fit_and_forget_is_its_inverse(seed, tensors, metric):
+    rng = np.random.default_rng(seed)
+    X, y = rng.integers(-2, 3, (60, 4)).astype(np.float32) + 0.5, rng.integers(0, 5, 60)
+    gone = y == 4  # a whole class goes, and some rows
+    gone[:10] = True
+    kept = ~gone
+    kind = torch.from_numpy if tensors else np.asarray
+    make = KNNProbe(k=(1, 3), temperature=0.1, metric=metric)
+    whole = KNNProbe(**make.get_params()).fit(kind(X), y)
+    steps = KNNProbe(**make.get_params()).partial_fit(kind(X[:20]), y[:20]).partial_fit(X[20:], y[20:])
+    assert torch.equal(steps.scores(X), whole.scores(X))
+    assert steps.k_ == whole.k_
+    whole.forget(X[gone], y[gone])
+    alone = KNNProbe(**make.get_params()).fit(kind(X[kept]), y[kept])
+    assert whole.classes_.tolist() == alone.classes_.tolist()
+    assert len(whole.bank_) == int(kept.sum())
+    # Among equal rows any may go: the multiset of rows and labels is the same, in another order.
+    same = [
+        sorted(zip(map(tuple, np.asarray(p.bank_).tolist()), p.codes_.tolist(), strict=True)) for p in (whole, alone)
+    ]
+    assert same[0] == same[1]
+
+
+def test_forget_refuses_what_the_bank_does_not_hold():
+    X = features(20)
+    y = np.arange(20) % 3
+    probe = KNNProbe().fit(X, y)
+    for rows, labels in ((X[:1] + 1, y[:1]), (X[:1], y[:1] + 1), (X[[0, 0]], y[[0, 0]])):
+        with pytest.raises(InputError, match="never learned"):
+            probe.forget(rows, labels)
+    with pytest.raises(InputError, match="every row"):
+        probe.forget(X, y)
+    assert len(probe.bank_) == 20
+    text = KNNProbe().partial_fit(X, y.astype(str))
+    with pytest.raises(InputError, match="text"):
+        text.partial_fit(X, y)

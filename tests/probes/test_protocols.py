@@ -26,6 +26,17 @@ def bank(n=400, classes=8, dim=12, seed=0, noise=1.0):
     return FeatureBank.from_arrays((centres[y] + noise * rng.normal(size=(n, dim))).astype(np.float32), y)
 
 
+def spoiled(value):
+    found = bank()
+    X = found.features.copy()
+    X[7, 3] = value
+    return FeatureBank.from_arrays(X, found.labels)
+
+
+def one_class():
+    return FeatureBank.from_arrays(bank().features, np.zeros(400, int))
+
+
 def test_docstrings():
     assert all(doctest.testmod(module).failed == 0 for module in (intervals, incremental, fewshot))
 
@@ -55,6 +66,18 @@ class TestSuite:
                 result.pop("seconds")
         assert first == again
 
+    def test_labels_that_are_text(self):
+        train, test = bank(), bank(seed=1)
+        named = [FeatureBank.from_arrays(b.features, np.array(list("abcdefgh"))[b.labels]) for b in (train, test)]
+        text, numbers = run_probes(*named, ("linear", "knn", "lda")), run_probes(train, test, ("linear", "knn", "lda"))
+        assert text.classes == tuple("abcdefgh")
+        assert [r.accuracy for r in text.results] == [r.accuracy for r in numbers.results]
+
+    def test_one_class_is_answered_where_that_makes_sense(self):
+        one = one_class()
+        report = run_probes(one, one, ("nmc", "lda", "ridge", "knn", "mahalanobis"))
+        assert all(r.accuracy.top1 == 1.0 for r in report.results)
+
     def test_names_and_notes(self):
         train, test = bank(), bank(seed=1)
         named = FeatureBank(train.features, train.labels, "f", tuple("abcdefgh"))
@@ -73,6 +96,13 @@ class TestSuite:
             (bank(), bank().without_labels(), ("nmc",), "test bank has no labels"),
             (bank(), bank(dim=5), ("nmc",), "12 features in training, 5 in test"),
             (bank(), FeatureBank.from_arrays(bank().features, bank().labels.astype(str)), ("nmc",), "text"),
+            (one_class(), bank(), ("nmc", "linear"), "at least two classes"),
+            (one_class(), bank(), ("logistic",), "at least two classes"),
+            (spoiled(np.nan), bank(), ("nmc",), "NaN or infinity"),
+            (spoiled(np.inf), bank(), ("knn",), "NaN or infinity"),
+            (bank(), spoiled(-np.inf), ("lda",), "NaN or infinity"),
+            (FeatureBank(np.empty((0, 12), np.float32), np.empty(0, int)), bank(), ("ridge",), "0 sample"),
+            (bank(), FeatureBank(np.empty((0, 12), np.float32), np.empty(0, int)), ("ridge",), "0 sample"),
         ],
     )
     def test_says_what_is_wrong(self, train, test, probes, words):

@@ -13,7 +13,17 @@ from torch import Tensor
 
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import numpy_generator
-from unlabeled.probes.arrays import Features, InputError, as_labels, check_finite, device_of, encode, like
+from unlabeled.probes.arrays import (
+    Features,
+    InputError,
+    Labels,
+    as_labels,
+    check_finite,
+    device_of,
+    encode,
+    like,
+    take,
+)
 from unlabeled.probes.base import Probe, class_codes
 from unlabeled.probes.search import Metric, Neighbours, search, search_on_ranks
 
@@ -94,9 +104,54 @@ class KNNProbe(Probe):
         Raises:
             InputError: features or labels that cannot be used, k < 1, temperature <= 0.
         """
-        ks, temperatures = self._grid()
-        features, labels, place = self._fit_inputs(X, y)
+        self._grid()
+        features, labels, _ = self._fit_inputs(X, y)
         check_finite(features)
+        return self._keep(features, labels)
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> KNNProbe:
+        """Add rows to a copy of the bank and choose anew; ``classes`` is there for scikit-learn's callers only."""
+        if not hasattr(self, "bank_"):
+            return self.fit(X, y)
+        self._grid()
+        features, labels, _ = self._fit_inputs(X, y, reset=False)
+        check_finite(features)
+        known = self.classes_[self.codes_.cpu().numpy()]
+        encode(labels, self.classes_)  # text among numbers is an error, not a cast
+        if isinstance(self.bank_, Tensor):
+            more: Features = torch.cat([self.bank_, torch.as_tensor(features).to(self.bank_)])
+        else:
+            more = np.concatenate([self.bank_, like(torch.as_tensor(features), None)], dtype=self.bank_.dtype)
+        return self._keep(more, np.concatenate([known, labels]))
+
+    def forget(self, X: Any, y: Any = None) -> KNNProbe:
+        """Take rows out of (a copy of) the bank again: the inverse of ``partial_fit``, up to the order of equal rows.
+
+        Raises:
+            InputError: a row that the bank does not hold with that label; the probe stays as it was.
+        """
+        check_is_fitted(self)
+        features, labels, _ = self._fit_inputs(X, y, reset=False)
+        known = self.classes_[self.codes_.cpu().numpy()]
+        places: dict[tuple[bytes, Any], list[int]] = {}
+        bank, gone = (take(rows, slice(0, len(rows)), torch.device("cpu")).numpy() for rows in (self.bank_, features))
+        for row, (values, label) in enumerate(zip(bank, known.tolist(), strict=True)):
+            places.setdefault((values.tobytes(), label), []).append(row)
+        kept = np.ones(len(bank), bool)
+        for values, label in zip(gone, labels.tolist(), strict=True):
+            found = places.get((values.tobytes(), label))
+            if not found:
+                raise InputError(f"cannot forget a row of class {label!r} that was never learned.")
+            kept[found.pop()] = False
+        if not kept.any():
+            raise InputError("KNNProbe cannot forget every row it learned; make a new one.")
+        rows = kept.nonzero()[0]
+        remaining = self.bank_[torch.from_numpy(rows) if isinstance(self.bank_, Tensor) else rows]
+        return self._keep(remaining, known[rows])
+
+    def _keep(self, features: Features, labels: Labels) -> KNNProbe:
+        ks, temperatures = self._grid()
+        place = device_of(features, self.device)
         self.classes_, codes = class_codes(labels)
         self.bank_, self.codes_ = features, torch.from_numpy(codes).to(place)
         self.choices_ = ()
