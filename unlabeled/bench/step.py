@@ -26,6 +26,7 @@ from unlabeled.recipes.schema import Recipe
 from unlabeled.ssl.loop import Keeping, train
 from unlabeled.ssl.method import Batch, Step
 from unlabeled.ssl.optim import build_optimizer
+from unlabeled.ssl.tuning import tune
 
 TARGET, TARGET_GPU = 1.08, 1.05
 LARGE = ("data=noise:4096", "data.size=32", "data.channels=3", "backbone.name=resnet18_small", "backbone.args={}")
@@ -134,7 +135,8 @@ def views_of(case: Case) -> Batch:
 def bare_step(case: Case) -> Callable[[], None]:
     """Forward, backward and optimiser of a copy of the method, on views that are already there."""
     batch, precision = views_of(case), case.ready.hardware.precision
-    method = copy.deepcopy(case.ready.method).to(case.device).to(memory_format=torch.channels_last).train()
+    method = copy.deepcopy(case.ready.method).to(case.device).train()
+    tune(method, case.device, half="16" in precision, compiled=False)
     optimizer: Any = build_optimizer(case.recipe.optimizer, method.parameter_groups())
     at = Step(0, 10**9, 10**9, 0, case.recipe.batch_size)
     half = torch.float16 if precision == "16-mixed" else torch.bfloat16
