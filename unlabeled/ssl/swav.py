@@ -171,7 +171,7 @@ class SwAV(Method):
         """The fraction of prototypes that lead for some image of the batch, and the entropy of a code."""
         leads = dist.all_reduce_sum(codes.new_zeros(codes.shape[1]).scatter_(0, codes.argmax(dim=1), 1.0))
         if self.training:
-            self.led += leads.to(self.led)
+            self.led += leads > 0  # in how many steps of the epoch
         entropy = torch.special.entr(codes).sum(dim=1).mean()
         return {"prototypes_used": (leads > 0).float().mean(), "code_entropy": entropy}
 
