@@ -10,6 +10,7 @@ whole after it, and if the resumed run ends with the same weights and tables, bi
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import sys
@@ -22,26 +23,31 @@ from _results import machine, save, section
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "chaos"))
 
-from harness import Trial, Zygote, scenarios, trial, undisturbed
+from harness import Trial, Whole, Zygote, scenarios, trial, undisturbed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=60, help="how many at least")
+    parser.add_argument("--seconds", type=float, default=3600, help="end after this time in any case")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--add", action="store_true", help="add to what earlier calls with other seeds found")
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
     parser.add_argument("--keep", action="store_true", help="keep the folders of runs that did not survive")
+    parser.add_argument("--first", type=int, default=0, help="with which scenario to begin")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     options = parser.parse_args()
     dice, start = random.Random(options.seed), time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="unlabeled-chaos-"))
     zygote = Zygote()
     chosen = [s for s in scenarios(work / "stage", zygote).values() if options.only in s.name]
-    wholes = {s.name: undisturbed(zygote, s, work / "whole" / s.name.replace(" ", "-")) for s in chosen}
+    wholes: dict[str, Whole] = {}
     trials: list[Trial] = []
-    while sum(len(t.kills) for t in trials) < options.kills:
-        scenario = chosen[len(trials) % len(chosen)]
+    while sum(len(t.kills) for t in trials) < options.kills and time.monotonic() - start < options.seconds:
+        scenario = chosen[(options.first + len(trials)) % len(chosen)]
         home = work / f"trial-{len(trials)}"
+        if scenario.name not in wholes:
+            wholes[scenario.name] = undisturbed(zygote, scenario, work / "whole" / scenario.name.replace(" ", "-"))
         found = trial(zygote, scenario, wholes[scenario.name], home, dice)
         trials.append(found)
         print(
@@ -52,16 +58,23 @@ def main() -> None:
     zygote.close()
     if not options.keep:
         shutil.rmtree(work)
+    seeds, seconds = [options.seed], time.monotonic() - start
+    if options.add:
+        before = json.loads((Path(__file__).parent / "results" / "chaos.json").read_text())
+        if options.seed in before["seeds"]:
+            parser.error("that seed was counted already")
+        trials = [*(Trial(**t) for t in before["trials"]), *trials]
+        seeds, seconds = [*before["seeds"], options.seed], seconds + before["seconds"]
     kills = sum(len(t.kills) for t in trials)
     survived = sum(len(t.kills) for t in trials if not t.problem)
     line = f"{survived} of {kills} survived"
     if not options.dry:
-        write(trials, line, options.seed, time.monotonic() - start)
+        write(trials, line, seeds, seconds)
     print(line)
     sys.exit(survived != kills)
 
 
-def write(trials: list[Trial], line: str, seed: int, seconds: float) -> None:
+def write(trials: list[Trial], line: str, seeds: list[int], seconds: float) -> None:
     """The section of RESULTS.md."""
     kills = Counter(t.scenario for t in trials for _ in t.kills)
     survived = Counter(t.scenario for t in trials for _ in t.kills if not t.problem)
@@ -72,7 +85,7 @@ def write(trials: list[Trial], line: str, seed: int, seconds: float) -> None:
         "chaos",
         f"""## Crash safety: real runs, killed
 
-`python benchmarks/chaos.py --seed {seed}` on {machine()}; {seconds:.0f} s.
+`python benchmarks/chaos.py --add --seed …`, seeds {seeds[0]} to {seeds[-1]}, on {machine()}; {seconds:.0f} s.
 
 **{line}** (closing line of the run)
 
@@ -86,7 +99,7 @@ the resumed run ends with the undisturbed run's weights (SHA-256 of every safete
 fine-tuning and forgetting figures, without timings), and without leftovers. Images are decoded, and G-SimCLR's
 autoencoder and the comparison's retrained model are trained, within the killed runs.""",
     )
-    save("chaos", {"line": line, "seed": seed, "trials": [vars(t) for t in trials]})
+    save("chaos", {"line": line, "seeds": seeds, "seconds": seconds, "trials": [vars(t) for t in trials]})
 
 
 if __name__ == "__main__":
