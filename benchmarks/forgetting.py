@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -68,18 +68,23 @@ INSIDE = (
 def forgetters(task: str, everything: bool) -> dict[str, Forgetter]:
     """Methods by row name: LAF's variants, then (``everything``) the baselines."""
     laf = LAF_SETTINGS[task]
-    rule: dict[str, Any] = {"stop": "answers" if task == "class removal" else "unseen", "stop_every": 5}
+    rule: dict[str, Any] = {"stop": "unseen", "stop_every": 5}
+    if task == "class removal":
+        rule = {"stop": "answers", "stop_every": 5, "stop_share": 0.04, "epochs": 4}
     rows: dict[str, Forgetter] = {
         "laf": m.LAF(LAFConfig(**laf)),
-        f"laf, stop={rule['stop']}": m.LAF(LAFConfig(**laf, **rule)),
+        f"laf, stop={rule['stop']}": m.LAF(LAFConfig(**{**laf, **rule})),
         "laf_r": m.LAFR(LAFRConfig(**laf)),
         "lfssd": m.LFSSD(SSDConfig(alpha=2.0)),
-        "bad_teacher": m.BadTeacher(),
-        "boundary_expand": m.BoundaryExpand(BoundaryExpandConfig(lr=1e-4)),
-        "nmc": m.ExactNMC(),
-        "lda": m.ExactLDA(),
-        "ridge": m.ExactRidge(),
     }
+    if task == "class removal":
+        rows |= {
+            "bad_teacher": m.BadTeacher(),
+            "boundary_expand": m.BoundaryExpand(BoundaryExpandConfig(lr=1e-4)),
+            "nmc": m.ExactNMC(),
+            "lda": m.ExactLDA(),
+            "ridge": m.ExactRidge(),
+        }
     if everything:
         rows |= {
             "finetune": m.FineTune(FineTuneConfig(epochs=1, lr=4e-4)),
@@ -97,25 +102,32 @@ def forgetters(task: str, everything: bool) -> dict[str, Forgetter]:
 
 FINDINGS = """What the figures say:
 
-- Class removal: LAF reaches Test_f <= 5 % with Test_r within 3 points of retrained, for about a fifth of
-  retraining's processor time (where both were timed, and with retraining shortened); LAF+R is closer still.
+- Class removal: see the table of targets. Two epochs are enough for most seeds and not for all; the stopping rule
+  that asks the model for its answers (stop=answers, at most 4 epochs) spends the steps where they are needed.
+- It also narrows the gap to the retrained model where it stops early: neighbours regain more of the class, as after
+  retraining, the CKA to the retrained model is higher and the outputs lie nearer (activation distance), because LAF
+  goes on tearing the class apart long after nobody is given its name. That is over-forgetting, and the attack scores
+  (outputs, features, member share), all near chance here, hardly show it.
+- The other rule, stop=unseen, cannot serve for a whole class: a model that never met class 0 rebuilds its images 1.2
+  times as badly as those of the kept classes (it takes them for shirts), the original 0.8 times, and LAF passes that
+  after 24 of 376 steps, when 74 % of the class are still named. No reconstruction error tells when a class is gone.
+- Head-only passes every black-box measure, and its re-probe regains the class: what all labels, 2 % of them or 20
+  neighbours read from its embeddings is what they read from the original's. After LAF every probe regains less, on
+  every seed: about 15 points less with neighbours and with 2 % of the labels, which tells the two apart clearly, and
+  3 points less with all labels, no more than a *retrained* model regains less than head-only: T-shirts can be told
+  by features that other clothes teach. Relearning does not tell them apart: LAF keeps its head and needs fewer steps
+  than head-only, whose head is new.
+- The closed-form heads (nmc, lda, ridge) forget exactly, which is all that can be asked of a head, and are head-only
+  inside: the CKA to the original is 1.
 - Settings: fewer epochs at higher rates than released (20 epochs, 5e-5 and 1e-4), because 20 would cost more than the
-  shortened retraining; phi=squared for data removal, where the normalised form changed nothing at the released rates
-  and hurt retain and forget images alike at higher ones. Chosen on training images of seed 0.
-- Data removal: LAF moves towards the retrained model but cannot single out some images of a class among others of
-  the same class: Train_f stays a little more than 3 points above retrained. Of the methods without labels it is the
-  closest; LAF+R, with 2000 labels, comes within 1.5 points of all three accuracies.
-- Noisy labels: LAF is within 3 points of retrained on all three accuracies, but so is the original: trained this
-  briefly it did not learn the wrong labels, and LAF at the chosen rates leaves it as it is. LAF+R is closer.
-- Head-only passes every black-box measure of class removal, yet its embeddings are the original's (CKA 1.00 on
-  forget images) and re-probing regains the class. So it does for a retrained model, nearly as well: on this data
-  the CKA to the original tells them apart, the re-probe alone hardly does.
-- LAF over-forgets inside: the CKA of its forget embeddings to the retrained model is lower than the original's, and
-  neighbours regain less of the class than after retraining. Stopping when forget images are rebuilt as badly as
-  unseen ones stops too early for a whole class (its images are strange to a model that never met them), and the
-  95 % quantile hardly later; in data removal it keeps the member share at retraining's, by changing little.
-- The paper's ASR differs by under a point between the original and the retrained model: it tells nothing here. Nor
-  does the balanced attack: a network trained this briefly does not memorise.""".splitlines()
+  shortened retraining; phi=squared for data removal. Chosen on training images of seed 0, as was stop_share.
+- Data removal: LAF cannot single out some images of a class among others of the same class. phi=squared stands on a
+  knife's edge (a slightly higher lr_ra changes nothing, a slightly lower one destroys the model), the normalised form
+  at temperature 2 takes Train_f to 12-15 % and Train_r to 60 % in one epoch, at 5 it changes nothing.
+- Noisy labels: trained this briefly the original did not learn the wrong labels, so there is little to forget.
+- The paper's training (Adam 1e-4, 20 epochs) was not run: 500 s a seed and task on an idle core, and the three tasks
+  with three seeds would have taken more than an hour of one. Training was ten times as slow as that before it
+  rounded denormal numbers away: weight decay draws the weights of dead units down to them.""".splitlines()
 
 
 class Models:
@@ -218,6 +230,37 @@ def gaps(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def targets(found: Mapping[str, list[Row]]) -> str:
+    """On how many seeds each of LAF's forms meets what was asked for: a Markdown table."""
+    asked: dict[str, dict[str, Callable[[Row, Row], bool]]] = {
+        task: {
+            f"{n} within 3 points of retrained": lambda r, gold, n=n: abs(r.measures[n] - gold.measures[n]) <= 0.03
+            for n in ("train_r", "train_f", "test")
+        }
+        for task in TASKS
+        if task != "class removal"
+    }
+    asked["class removal"] = {
+        "test_f at most 5 %": lambda r, gold: r.measures["test_f"] <= 0.05,
+        "test_r within 3 points of retrained": lambda r, gold: (
+            abs(r.measures["test_r"] - gold.measures["test_r"]) <= 0.03
+        ),
+        "at most 1/4 of retraining's processor time": lambda r, gold: r.time_ratio <= 0.25,
+    }
+    lines = ["| task | target | method | met on | seeds |", "|---|---|---|---|---|"]
+    for task, rows in found.items():
+        gold = {r.seed: r for r in rows if r.method == "retrain"}
+        for target, met in asked[task].items():
+            for method in ("laf", "laf, stop=answers", "laf, stop=unseen", "laf_r"):
+                mine = [
+                    r for r in rows if r.method == method and not (r.time_ratio != r.time_ratio and "time" in target)
+                ]
+                if mine:
+                    good = [r.seed for r in mine if met(r, gold[r.seed])]
+                    lines.append(f"| {task} | {target} | {method} | {good or 'none'} | of {[r.seed for r in mine]} |")
+    return "\n".join(lines)
+
+
 def report(found: Mapping[str, list[Row]], args: argparse.Namespace) -> str:
     """The section of RESULTS.md."""
     out = [
@@ -231,7 +274,7 @@ def report(found: Mapping[str, list[Row]], args: argparse.Namespace) -> str:
         "`test_f`: test images of the removed class. `member_share`: forget images that a balanced attacker (fitted "
         "to retain against test images) takes for members. CKA, re-probes and features look at the extractor alone.",
     ]
-    out += ["", *FINDINGS]
+    out += ["", "Targets, seed by seed", "", targets(found), "", *FINDINGS]
     for task, rows in found.items():
         seeds = sorted({r.seed for r in rows})
         settings = ", ".join(f"{k}={v}" for k, v in LAF_SETTINGS[task].items())
@@ -270,14 +313,15 @@ def main() -> None:
     parser.add_argument("--trained", action="store_true", help="run: leave out seeds whose models are not trained yet")
     parser.add_argument("--work", type=Path, default=Path("/tmp/unlabeled-forgetting"))
     args = parser.parse_args()
-    if args.command == "report":  # of the figures kept
-        kept = json.loads((Path(__file__).parent / "results" / "forgetting.json").read_text())
-        section("forgetting", report({task: [row_of(r) for r in rows] for task, rows in kept.items()}, args))
+    figures = Path(__file__).parent / "results" / "forgetting.json"
+    kept = json.loads(figures.read_text()) if figures.is_file() else {}
+    found = {task: [row_of(r) for r in kept[task]] for task in TASKS if task in kept}
+    if args.command == "report":
+        section("forgetting", report(found, args))
         return
     torch.set_num_threads(1)
     models = Models(args.work / "models", args.epochs, args.lr)
     tasks = args.task or list(TASKS)
-    found: dict[str, list[Row]] = {}
     for task in tasks:
         if args.command == "search":
             search(models, task, grid(task))
@@ -288,8 +332,9 @@ def main() -> None:
                     print(f"{task}, seed {seed}: {trained.seconds.wall:.1f} s", flush=True)
             elif not args.trained or models.known(seed, task):
                 wanted = seed < args.baselines and task in (args.baseline_task or list(TASKS))
-                found.setdefault(task, []).extend(run(models, task, seed, args.work, wanted))
-                save("forgetting", {name: [plain(row) for row in rows] for name, rows in found.items()})
+                others = [row for row in found.get(task, []) if row.seed != seed]
+                found[task] = sorted(others + run(models, task, seed, args.work, wanted), key=lambda row: row.seed)
+                save("forgetting", {name: [plain(row) for row in found[name]] for name in TASKS if name in found})
                 section("forgetting", report(found, args))
     if args.command == "run":
         print(report(found, args))

@@ -1,0 +1,67 @@
+"""Forgetting a class from a self-supervised backbone without a head: SimCLR on fashion-mini.
+
+``python benchmarks/forgetting_backbone.py`` pretrains with SimCLR, makes the backbone forget class 0 with LAF and
+LFSSD, pretrains again without class 0 (that is what "retrained" means here), and writes the section
+``forgetting-backbone`` of RESULTS.md. It goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _results import machine, save, section
+
+from unlabeled.probes.forgetting.tables import table, verdict
+from unlabeled.recipes.forget import forget
+from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.run import Run
+
+LAF = ("epochs=10", "latent=16", "vae_batch_size=64", "lr_ue=1e-4", "lr_ra=1e-4")
+INSIDE = (
+    "cka_forget_retrained", "cka_forget_original", "cka_retain_retrained", "rus", "reprobe_linear_test_f",
+    "reprobe_linear_few_test_f", "reprobe_knn_test_f", "reprobe_linear_test_r", "reprobe_knn_test_r",
+    "mia_auc_features", "member_share_features", "time_ratio",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=15, help="of SimCLR; the recipe's own is 30")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/unlabeled-forgetting/backbone"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ.setdefault("UNLABELED_CACHE", str(args.work / "cache"))
+    model = args.work / f"simclr-{args.epochs}"
+    if not Run(model).finished():
+        pretrain("simclr", model, overrides=[f"epochs={args.epochs}"], resume=Run(model).exists())
+    done = forget(model, "class:0", settings=LAF, compare=["lfssd"], seeds=args.seeds, out=args.work / "forgotten")
+    rows = done.rows
+    out = [
+        "## Forgetting: a self-supervised backbone without a head",
+        "",
+        f"`python benchmarks/forgetting_backbone.py --seeds {args.seeds} --epochs {args.epochs}` on {machine()}, one "
+        f"thread. resnet10_small, SimCLR, {args.epochs} epochs on fashion-mini (8,000 images; 30 shortened to fit a "
+        "shared CPU), then class 0 (800 images) is forgotten without labels. `retrain`: pretrained again, from another "
+        f"seed, without class 0. One original; the seeds ({args.seeds}) are those of retraining and forgetting. LAF: "
+        f"{', '.join(LAF)}; not searched. Labels serve only the re-probes of the frozen extractor.",
+        "",
+        table(rows, INSIDE),
+        "",
+        *(f"- {line}" for line in verdict(rows)),
+    ]
+    kept = [{**asdict(r), "folder": None, "measures": {k: v for k, v in r.measures.items() if v == v}} for r in rows]
+    save("forgetting_backbone", [{k: None if v != v else v for k, v in row.items()} for row in kept])
+    section("forgetting-backbone", "\n".join(out))
+    print("\n".join(out))
+
+
+if __name__ == "__main__":
+    main()
