@@ -26,8 +26,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 HEAD = """# Recipes
 
-A recipe is a YAML file; `unlabeled recipes` lists those that come with the package, `unlabeled recipes show NAME` prints
-one with every default filled in. On the command line any field is changed by its path: `optimizer.lr=0.1`,
+A recipe is a YAML file; `unlabeled recipes` lists those that come with the package, `unlabeled recipes show NAME`
+prints one with every default filled in. On the command line any field is changed by its path: `optimizer.lr=0.1`,
 `views.0.blur=0.5`, `data=cifar10` (short for `data.name=cifar10`). A wrong key is answered with the nearest right one.
 
 This page is made from the schema that recipes are checked against (`docs/tools/recipe_reference.py`).
