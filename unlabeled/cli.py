@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -162,11 +161,16 @@ def forget_command(
     model: Annotated[str, typer.Argument(help="a run folder, or a backbone folder; never changed")],
     settings: Overrides = None,
     what: Annotated[
-        str, typer.Option("--forget", help="class:0, class:3,5, random:10%, random:40%@5-9, indices:FILE, files:FILE")
+        str,
+        typer.Option(
+            "--forget", help="class:0, class:3,5, random:10%, random:40%@5-9, noisy:60%@0-4, indices:FILE, files:FILE"
+        ),
     ] = "",
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
-    method: Annotated[str, typer.Option(help="laf, lfssd, bad_teacher, … (no labels); scrub, duck, …")] = "laf",
+    method: Annotated[
+        str, typer.Option(help="laf, lfssd, bad_teacher (no labels); scrub, duck, …; nmc, lda, ridge (exact)")
+    ] = "laf",
     compare: Annotated[str, typer.Option(help="further methods for the table, comma-separated")] = "",
     retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,

@@ -27,6 +27,7 @@ FORGETTING = {
     "cka_forget_original": "CKA orig.",
     "cka_forget_retrained": "CKA retr.",
     "reprobe_linear_test_f": "re-probe_f",
+    "reprobe_knn_test_f": "kNN_f",
     "reprobe_linear_test": "re-probe",
     "time_ratio": "time",
 }
