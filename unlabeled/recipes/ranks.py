@@ -102,8 +102,8 @@ def _signals_handed_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[Non
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait for all; once one has failed, the others lose their connection to it and end, or are ended."""
     deadline: float | None = None
-    while any(rank.poll() is None for rank in ranks):
-        if deadline is None and any(rank.returncode for rank in ranks):
+    while None in (codes := [rank.poll() for rank in ranks]):
+        if deadline is None and any(codes):
             deadline = time.monotonic() + GRACE
         if deadline is not None and time.monotonic() > deadline:
             for rank in ranks:
