@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from unlabeled.backbones import load_config
+from unlabeled.core.errors import Interrupted
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import leads
 from unlabeled.data import open_data
@@ -48,6 +49,9 @@ def finetune(
     Raises:
         UserError: no such model or data, or the data has no labels.
     """
+    if resume and out is not None and Run(out).exists() and not (data or labels or overrides):
+        run = pretrain(out, resume=True)  # by its own recipe
+        return run, _judged(run)
     folder = backbone_folder(model)
     source = Run(model)
     if data is None:
@@ -65,11 +69,19 @@ def finetune(
     if out is None:
         suffix = f"-{labels.strip('%')}" if labels else ""
         out = Path("runs") / f"finetune-{Path(model).resolve().name}{suffix}"
-    run = pretrain("finetune", out, overrides=tuple(settings), resume=resume, overwrite=overwrite)
+    try:
+        run = pretrain("finetune", out, overrides=tuple(settings), resume=resume, overwrite=overwrite)
+    except Interrupted as error:
+        said = str(error).split("; go on with:")[0]
+        raise Interrupted(f"{said}; go on with: unlabeled finetune {model} --out {out} --resume") from error
+    return run, _judged(run)
+
+
+def _judged(run: Run) -> dict[str, Any]:
     result = accuracy(run)
     if leads():
         atomic_write_json(run.folder / "finetune.json", result)
-    return run, result
+    return result
 
 
 def accuracy(run: Run) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_folder, atomic_write_json, atomic_write_text, cache_dir
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
+from unlabeled.probes.arrays import Rows
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
 from unlabeled.probes.forgetting.epochs import Checkpoint
 from unlabeled.probes.forgetting.evaluate import Task
@@ -33,6 +34,7 @@ from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.recipes.models import backbone_folder
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.run import Run, command_line, environment
+from unlabeled.recipes.training_data import labelled_part
 from unlabeled.report.forgetting import save_pictures
 
 TIMES = ("seconds", "time_ratio")
@@ -89,6 +91,9 @@ def forget(
     name, where = _data_of(source, data, data_dir)
     size, channels = _input_of(source, original)
     train, test = (open_data(name, part, data_dir=where, size=size, channels=channels) for part in ("train", "test"))
+    everything = len(train)
+    trained = labelled_part(train, source.recipe()) if source.exists() else np.arange(everything)
+    train = train if len(trained) == everything else train.subset(trained)
     split = _split(what, train, source, seed)
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
     if folder.folder.resolve() == Path(model).resolve():
@@ -99,7 +104,7 @@ def forget(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     say(f"forgetting {split.description}")
     with folder.lock():
-        retrainer = _retrainer(source, task) if retrain and source.exists() else None
+        retrainer = _retrainer(source, task, trained, everything) if retrain and source.exists() else None
         protocol = Protocol(task, retrainer, folder.folder / "forgetting", device=device)
         rows = protocol.run(methods, range(seed, seed + seeds))
         new = protocol.forgotten(methods[method], seed).model
@@ -197,16 +202,23 @@ def _task(original: Classifier, train: ImageSet, test: ImageSet, split: ForgetSp
     )
 
 
-def _retrainer(source: Run, task: Task) -> Retrainer:
-    """Train by the run's own recipe, without the forget set and from another seed; kept in the cache."""
+def _retrainer(source: Run, task: Task, trained: Rows, everything: int) -> Retrainer:
+    """Train by the run's own recipe, without the forget set and from another seed; kept in the cache.
+
+    A run with few labels saw only the rows ``trained`` of ``everything``: without the forget set it sees the rest of
+    them, not another draw.
+    """
     recipe = source.recipe()
 
     def retrain(seed: int) -> Trained:
         key = f"{fingerprint(task.original)}-{task.train.subset(task.split.retain_rows).fingerprint[:16]}-s{seed}"
         home = cache_dir() / "forgetting"
-        task.split.save(home / f"{key}.npz")
-        data = recipe.data.model_copy(update={"without": str(home / f"{key}.npz"), "corrupt": None})
-        again = recipe.model_copy(update={"data": data, "seed": recipe.seed + 1000 + seed})
+        kept = trained[task.split.retain_rows]
+        left_out = np.setdiff1d(np.arange(everything), kept)
+        replace(task.split, forget_rows=left_out, retain_rows=kept).save(home / f"{key}.npz")
+        data = recipe.data.model_copy(update={"without": str(home / f"{key}.npz"), "corrupt": None, "labels": None})
+        size = min(recipe.batch_size, len(kept))
+        again = recipe.model_copy(update={"data": data, "seed": recipe.seed + 1000 + seed, "batch_size": size})
 
         def make(_: Checkpoint) -> Classifier:
             say(f"retraining without the forget set, seed {seed}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
+from unlabeled.probes.arrays import Rows
 from unlabeled.probes.fewshot import labelled_rows
 from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.recipes.schema import Recipe
@@ -31,12 +32,23 @@ def training_images(recipe: Recipe) -> ImageSet:
     return _as_asked(images, recipe)
 
 
+def labelled_part(images: ImageSet, recipe: Recipe) -> Rows:
+    """The rows whose labels a recipe with ``data.labels`` may use; all rows without it.
+
+    Raises:
+        UserError: the data has no labels, or the share is not understood.
+    """
+    if recipe.data.labels is None:
+        return np.arange(len(images))
+    _, codes = np.unique(images.require_labels("data.labels"), return_inverse=True)
+    return labelled_rows(codes, recipe.data.labels, recipe.seed, "labels")
+
+
 def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
     """Leave out a forget set, or corrupt the labels of one."""
     data = recipe.data
     if data.labels is not None:
-        _, codes = np.unique(images.require_labels("data.labels"), return_inverse=True)
-        images = images.subset(labelled_rows(codes, data.labels, recipe.seed, "labels"))
+        images = images.subset(labelled_part(images, recipe))
     if data.corrupt is not None:
         if not data.corrupt.startswith("noisy:"):
             raise UserError(f"data.corrupt: '{data.corrupt}' must be like noisy:60%@0-4.")
