@@ -39,7 +39,7 @@ def class_accuracy_figure(
         axes.get_xticklabels()[position].set_color("#c44e52")
     axes.set_ylabel("test accuracy, %")
     axes.set_ylim(0, 100)
-    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    axes.legend(ncols=min(len(accuracy), 6), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return figure
 
 
