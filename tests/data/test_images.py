@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,17 @@ def test_holdout_depends_on_the_seed_and_refuses_nonsense():
     for n, labels, fraction in ((1, None, 0.5), (5, None, 0.0), (5, None, 1.0), (5, np.zeros(4, dtype=int), 0.5)):
         with pytest.raises(ValueError, match=r"split|fraction"):
             holdout(n, labels, fraction, 0)
+
+
+def test_pages_of_a_map_are_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
+    pixels.tofile(tmp_path / "pixels")
+    mapped = ImageSet(
+        "map", "train", np.memmap(tmp_path / "pixels", np.uint8, "r", shape=pixels.shape), fingerprint="m"
+    )
+    monkeypatch.setattr("unlabeled.data.images.MAPPED_BYTES", 1)
+    assert mapped._mapping is not None
+    rows = np.array([63, 0, 5, 5])
+    for _ in range(3):
+        assert np.array_equal(mapped.gather(rows).numpy(), pixels[rows])
+    assert ImageSet.from_arrays(pixels)._mapping is None

@@ -173,3 +173,15 @@ def test_errors_say_what_to_do() -> None:
         plain(ViewSpec(crop="padded", padding=4, size=20))(noise(1, 3, 9), key=(0,))
     with pytest.raises(UserError, match="std > 0"):
         Views([ViewSpec()], (0.5,), (0.0,))
+
+
+def test_autocast_around_changes_nothing() -> None:
+    spec = ViewSpec(
+        count=2, crop="resized", flip=0.5, jitter=1.0, brightness=0.4, saturation=0.4, hue=0.1, gray=0.2, blur=0.5
+    )
+    views = Views([spec], (0.5,) * 3, (0.25,) * 3)
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    plain = views(images, key=(0,))
+    with torch.autocast("cpu", torch.bfloat16):
+        around = views(images, key=(0,))
+    assert all(torch.equal(one, two) for one, two in zip(plain, around, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+MAPPED_BYTES = 256 << 20
+"""About so much of a memory map may be resident before it is let go of."""
+FAULT_BYTES = 64 << 10
+"""What Linux maps around a page that is touched."""
 
 
 class BadFile(NamedTuple):
@@ -80,6 +85,8 @@ class ImageSet:
                 raise ValueError(f"{len(values)} {what} for {len(self)} images")
         self._bad_files = tuple(bad_files)
         self._base = fingerprint or fingerprint_of(cast(Pixels, pixels))
+        self._mapping = _mapping(pixels)
+        self._mapped = 0
 
     @classmethod
     def from_arrays(
@@ -147,9 +154,19 @@ class ImageSet:
         out = batch.numpy()
         if isinstance(self._pixels, np.ndarray):
             np.take(self._pixels, rows, axis=0, out=out, mode="clip")  # in range; "raise" would buffer the output
+            self._release(len(rows), out.nbytes)
         else:
             self._pixels.take(rows, out)
         return batch
+
+    def _release(self, rows: int, read: int) -> None:
+        """Let go of the pages of a memory map once in a while: they stay in the system's cache, not in this process."""
+        if self._mapping is None:
+            return
+        self._mapped += max(read, rows * FAULT_BYTES)
+        if self._mapped > MAPPED_BYTES:
+            self._mapped = 0
+            self._mapping.madvise(mmap.MADV_DONTNEED)
 
     def subset(self, rows: Rows) -> ImageSet:
         """Return the set of images ``rows`` in that order; its fingerprint follows from this one's and ``rows``."""
@@ -212,6 +229,16 @@ class ImageSet:
         std = np.sqrt(np.maximum(squares / count - mean**2, 0))
         # A constant channel gets std 1/255: normalising it must not divide by zero.
         return tuple((mean / 255).tolist()), tuple((np.maximum(std, 1.0) / 255).tolist())
+
+
+def _mapping(pixels: object) -> mmap.mmap | None:
+    """The read-only memory map that an array is a view of, where pages can be let go of."""
+    if not isinstance(pixels, np.ndarray) or pixels.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):
+        return None
+    base: object = pixels
+    while isinstance(base, np.ndarray | memoryview):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    return base if isinstance(base, mmap.mmap) else None
 
 
 def fingerprint_of(pixels: Pixels) -> str:

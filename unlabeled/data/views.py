@@ -65,8 +65,12 @@ class Views:
             total: images in the global batch; default ``first + B``.
 
         Returns:
-            One float32 ``(B, C, h, w)`` tensor per view, ``(pixel / 255 − mean) / std``.
+            One float32 ``(B, C, h, w)`` tensor per view, ``(pixel / 255 − mean) / std``, whatever autocast does around.
         """
+        with torch.autocast(images.device.type, enabled=False):
+            return self._draw(images, key, first, total)
+
+    def _draw(self, images: Tensor, key: tuple[int | str, ...], first: int, total: int | None) -> list[Tensor]:
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise UserError(f"views need uint8 images (B, C, H, W), not {images.dtype} of shape {tuple(images.shape)}")
         B, C, H, W = images.shape
