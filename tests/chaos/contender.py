@@ -66,7 +66,7 @@ def main() -> None:
         for _ in range(processes):
             child = os.fork()
             if child == 0:
-                print(contend(home), flush=True)
+                os.write(1, f"{contend(home)}\n".encode())  # one write: lines of several processes do not mix
                 os._exit(0)
             children.append(child)
         time.sleep(dice.random() * 0.1)

@@ -268,3 +268,15 @@ def _read(path: Path) -> None:
             held[name]
     elif path.suffix == ".png":
         Image.open(path).load()
+
+
+def stress(folder: Path, processes: int, rounds: int, seed: int = 0) -> list[str]:
+    """Let processes open one pixel store and one feature cache, some of them killed; a hash of what each one got."""
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 12, 12, 3), dtype=np.uint8)
+    np.savez(folder / "x.npz", x_train=pixels, x_test=pixels[:5])
+    command = [sys.executable, "-W", "ignore", str(HERE / "contender.py")]
+    arguments = [str(folder), str(processes), str(rounds), str(seed)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
