@@ -36,8 +36,9 @@ def main() -> None:
 `python benchmarks/locks.py --processes {options.processes} --rounds {options.rounds}` on {machine()};
 {time.monotonic() - start:.0f} s.
 
-**{line}{"s" * (kinds != 1)}**. In each of {options.rounds} rounds {options.processes} processes open one pixel store and
-extract into one feature cache; before it, store or cache may be removed, cut or without manifests; one process is killed.""",
+**{line}{"s" * (kinds != 1)}**. In each of {options.rounds} rounds {options.processes} processes open one pixel
+store and extract into one feature cache; before it, store or cache may be removed, cut or without manifests; one process
+is killed.""",
     )
     save("locks", {**vars(options), "results": len(seen), "different": kinds})
     print(line)

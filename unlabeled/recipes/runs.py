@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlabeled.core.errors import UserError, nearest
-from unlabeled.core.files import explained
+from unlabeled.core.files import remove
 from unlabeled.core.progress import say
 from unlabeled.recipes.present import TITLES, table
 from unlabeled.recipes.report import flat, metrics, probe_reports
@@ -203,8 +202,8 @@ def clean(rows: Sequence[RunRow], what: str, *, really: bool = False) -> list[Pa
             continue
         gone.append(target)
         if really:
-            with explained(target), Run(row.folder).lock():  # another process may have resumed it meanwhile
-                shutil.rmtree(target)
+            with Run(row.folder).lock():  # another process may have resumed it meanwhile
+                remove(target)
             say(f"removed {target}")
     return gone
 
