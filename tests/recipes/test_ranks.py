@@ -162,7 +162,7 @@ def test_sigterm_is_obeyed_even_inside_a_long_operation(here: Path) -> None:
     assert process.stdout.readline() == "slow\n"
     before = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert 7 < time.monotonic() - before < 10
     assert process.returncode == 1
     assert "the step did not end within 8 s; the checkpoint of step 3 is kept" in errors
@@ -180,8 +180,8 @@ def test_a_killed_rank_ends_the_job_and_another_number_of_ranks_goes_on(here: Pa
         before = time.monotonic()
         ranks = ranks_of(process)
         ranks[victim].kill()
-        _, errors = process.communicate(timeout=60)
-        assert time.monotonic() - before < 20
+        _, errors = process.communicate(timeout=120)
+        assert time.monotonic() - before < 60  # seconds on an idle machine
         assert process.returncode == 1
         assert f"unlabeled: rank {victim} of 2 was killed by SIGKILL" in errors
         assert f"go on with: unlabeled pretrain {name} --resume" in errors
@@ -204,7 +204,7 @@ def test_torchrun_and_a_signal_to_all(here: Path) -> None:
     settings = [*SETTINGS, "epochs=60", "output.save_seconds=0.2"]
     process = begin(torchrun(2, "pretrain", "simclr", *settings, "--out", "run"), "run")
     ranks_of(process)[1].kill()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "unlabeled: rank 0 of 2" in errors
     assert "lost the others" in errors or "stopped by SIGTERM" in errors
@@ -225,7 +225,7 @@ def test_a_silent_rank_is_given_up_and_no_rank_outlives_its_starter(here: Path) 
     settings = [*SETTINGS, "epochs=60", "output.save_seconds=0.2", "hardware.devices=2", "hardware.timeout=5"]
     process = begin([*UNLABELED, "pretrain", "simclr", *settings, "--out", "run"], "run")
     ranks_of(process)[1].send_signal(signal.SIGSTOP)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "killed" in errors or "gave no answer" in errors
     process = subprocess.Popen([*UNLABELED, "pretrain", "run", "--resume", *settings[-1:], "hardware.devices=2"])
