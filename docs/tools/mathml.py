@@ -12,7 +12,15 @@ INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 
 
+def formula(latex: str, display: str) -> str:
+    """One formula; a command that the converter does not know must not reach the page as text."""
+    made = convert(html.unescape(latex.strip()), display=display)
+    if "\\" in made:
+        raise ValueError(f"the formula {latex.strip()!r} has a command that cannot be drawn")
+    return made
+
+
 def on_page_content(content: str, **_: Any) -> str:
     """Called by MkDocs with the HTML of every page."""
-    content = BLOCK.sub(lambda found: convert(html.unescape(found[1].strip()), display="block"), content)
-    return INLINE.sub(lambda found: convert(html.unescape(found[1].strip())), content)
+    content = BLOCK.sub(lambda found: formula(found[1], "block"), content)
+    return INLINE.sub(lambda found: formula(found[1], "inline"), content)
