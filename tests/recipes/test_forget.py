@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from unlabeled import backbones
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import set_quiet
 from unlabeled.probes.forgetting.classifier import fingerprint
@@ -91,7 +93,7 @@ def test_wrong_labels_are_forgotten_only_where_they_were_learnt(home: Path, tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "lav"}, "Did you mean 'laf'"),
+        ({"method": "laff"}, "Did you mean 'laf'"),
         ({"settings": ["epoch=3"]}, "epochs"),
         ({"settings": ["epochs=many"]}, "method laf"),
         ({"what": "class:7"}, "no class 7"),
@@ -99,12 +101,52 @@ def test_wrong_labels_are_forgotten_only_where_they_were_learnt(home: Path, tmp_
         ({"method": "retrain"}, "--no-retrain"),
         ({"model": "/no/such/run"}, "no model '/no/such/run'"),
         ({"data": "no-such-data"}, "no-such-data"),
+        ({"what": "random:0%"}, "names no image"),
+        ({"what": "random:100%"}, "names all 180"),
+        ({"what": "indices:far.txt"}, "row 180 in .* is out of range; the data has rows 0 to 179"),
+        ({"what": "indices:none.txt"}, "there is no file"),
+        ({"what": "files:far.txt"}, "no file names"),
+        ({"what": "random:20%", "settings": ["stop=answers"], "retrain": False}, "use stop=unseen"),
+        ({"compare": ["nmcc"]}, "Did you mean 'nmc'"),
     ],
 )
-def test_mistakes_are_explained_in_a_line(home: Path, tmp_path: Path, changes: dict, message: str) -> None:
+def test_mistakes_are_explained_in_a_line(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("far.txt").write_text("3\n180\n")
     arguments = {"model": home / "classifier", "what": "class:0", "out": tmp_path / "out", **changes}
     with pytest.raises(UserError, match=message) as caught:
         forget(arguments.pop("model"), arguments.pop("what"), **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_in_the_data_and_one_that_is(home: Path, tmp_path: Path) -> None:
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8)):
+        folder = tmp_path / "images" / ("train" if number < 30 else "test") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    request = tmp_path / "request.txt"
+    request.write_text("a/0.png\nb/77.png\n")
+    arguments = {"data": f"folder:{tmp_path / 'images'}", "retrain": False, "settings": SHORT}
+    with pytest.raises(UserError, match=r"'b/77.png' in .* is not in the data"):
+        forget(home / "backbone", f"files:{request}", out=tmp_path / "out", **arguments)
+    request.write_text("a/0.png\nb/1.png\n")
+    result = forget(home / "backbone", f"files:{request}", out=tmp_path / "out", **arguments)
+    assert "2 of 30 images" in result.description
+
+
+def test_a_model_whose_embedding_cannot_be_found(home: Path, tmp_path: Path) -> None:
+    """A transformer that returns its tokens: no vector an image."""
+    sizes = {"patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2, "class_token": False}
+    pooling = {"global_pool": "avg", "fc_norm": False}
+    shape = {"in_chans": 1, "image_size": 8, "mean": (0.5,), "std": (0.25,)}
+    model = backbones.create("vit_tiny_patch16_224", **shape, **sizes, **pooling)
+    backbones.save(model, tmp_path / "tokens")
+    config = tmp_path / "tokens" / "config.json"
+    config.write_text(config.read_text().replace('"global_pool": "avg"', '"global_pool": ""'))
+    with pytest.raises(UserError, match=r"\(B, D\): pool or flatten it") as caught:
+        forget(tmp_path / "tokens", "class:0", data=f"npz:{home / 'data.npz'}", out=tmp_path / "out")
     assert "\n" not in str(caught.value)
 
 
