@@ -37,8 +37,8 @@ def main() -> None:
 {time.monotonic() - start:.0f} s.
 
 **{line}{"s" * (kinds != 1)}**. In each of {options.rounds} rounds {options.processes} processes open one pixel
-store and extract into one feature cache; before it, store or cache may be removed, cut or without manifests; one process
-is killed.""",
+store and extract into one feature cache; before it, store or cache may be removed, cut or without manifests; one
+process is killed.""",
     )
     save("locks", {**vars(options), "results": len(seen), "different": kinds})
     print(line)
