@@ -144,7 +144,6 @@ def test_pages_of_a_map_are_let_go_of(tmp_path: Path, monkeypatch: pytest.Monkey
     mapped = ImageSet(
         "map", "train", np.memmap(tmp_path / "pixels", np.uint8, "r", shape=pixels.shape), fingerprint="m"
     )
-    monkeypatch.setattr("unlabeled.data.images.MAPPED_BYTES", 1)
     assert mapped._mapping is not None
     rows = np.array([63, 0, 5, 5])
     for _ in range(3):

@@ -18,9 +18,7 @@ Rows = np.ndarray[Any, np.dtype[np.int64]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 MAPPED_BYTES = 256 << 20
-"""About so much of a memory map may be resident before it is let go of."""
-FAULT_BYTES = 64 << 10
-"""What Linux maps around a page that is touched."""
+"""Of a larger memory map the pages are let go of after each batch: a row that is touched may map 2 MiB around it."""
 
 
 class BadFile(NamedTuple):
@@ -86,7 +84,6 @@ class ImageSet:
         self._bad_files = tuple(bad_files)
         self._base = fingerprint or fingerprint_of(cast(Pixels, pixels))
         self._mapping = _mapping(pixels)
-        self._mapped = 0
 
     @classmethod
     def from_arrays(
@@ -154,19 +151,11 @@ class ImageSet:
         out = batch.numpy()
         if isinstance(self._pixels, np.ndarray):
             np.take(self._pixels, rows, axis=0, out=out, mode="clip")  # in range; "raise" would buffer the output
-            self._release(len(rows), out.nbytes)
+            if self._mapping is not None:  # its pages stay in the system's cache, not in this process
+                self._mapping.madvise(mmap.MADV_DONTNEED)
         else:
             self._pixels.take(rows, out)
         return batch
-
-    def _release(self, rows: int, read: int) -> None:
-        """Let go of the pages of a memory map once in a while: they stay in the system's cache, not in this process."""
-        if self._mapping is None:
-            return
-        self._mapped += max(read, rows * FAULT_BYTES)
-        if self._mapped > MAPPED_BYTES:
-            self._mapped = 0
-            self._mapping.madvise(mmap.MADV_DONTNEED)
 
     def subset(self, rows: Rows) -> ImageSet:
         """Return the set of images ``rows`` in that order; its fingerprint follows from this one's and ``rows``."""
@@ -232,8 +221,10 @@ class ImageSet:
 
 
 def _mapping(pixels: object) -> mmap.mmap | None:
-    """The read-only memory map that an array is a view of, where pages can be let go of."""
-    if not isinstance(pixels, np.ndarray) or pixels.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):
+    """The large read-only memory map that an array is a view of, where pages can be let go of."""
+    if not isinstance(pixels, np.ndarray) or pixels.nbytes <= MAPPED_BYTES:
+        return None
+    if pixels.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):
         return None
     base: object = pixels
     while isinstance(base, np.ndarray | memoryview):
