@@ -141,6 +141,7 @@ def test_holdout_depends_on_the_seed_and_refuses_nonsense():
 def test_pages_of_a_map_are_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
     pixels.tofile(tmp_path / "pixels")
+    monkeypatch.setattr("unlabeled.data.images.MAPPED_BYTES", 1)
     mapped = ImageSet(
         "map", "train", np.memmap(tmp_path / "pixels", np.uint8, "r", shape=pixels.shape), fingerprint="m"
     )
