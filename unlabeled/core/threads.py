@@ -15,7 +15,7 @@ def settle_threads(environment: MutableMapping[str, str] = os.environ) -> None:
     """Set what the user has not: OpenMP's threads to :func:`cores`, and waiting threads to sleep.
 
     OpenMP's threads spin by default while they wait for each other. With the cores to themselves that gains next to
-    nothing; when another process (or a worker of ours) wants one of two cores, it makes a training step six times as
+    nothing; when another process (or a worker of ours) wants one of two cores, it makes small convolutions six times as
     slow (benchmarks/RESULTS.md, Threads).
     """
     if not any(name in environment for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
