@@ -36,7 +36,8 @@ def tune(method: Method, device: torch.device, half: bool, compiled: bool) -> No
 def plain_attention(model: nn.Module) -> None:
     """Attention as two products and a softmax.
 
-    The backward pass of torch's fused kernel for CPUs made both passes four to eight times as long in bfloat16 (13 and 50 tokens).
+    With torch's fused kernel for CPUs, whose backward pass is slow in bfloat16, both passes together took four to eight
+    times as long (13 and 50 tokens, one thread).
     """
     for module in model.modules():
         if hasattr(module, "fused_attn"):  # timm's attention layers and our decoder's
