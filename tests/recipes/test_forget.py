@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +151,44 @@ def test_a_model_whose_embedding_cannot_be_found(home: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"\(B, D\): pool or flatten it") as caught:
         forget(tmp_path / "tokens", "class:0", data=f"npz:{home / 'data.npz'}", out=tmp_path / "out")
     assert "\n" not in str(caught.value)
+
+
+def test_exact_forgetting_by_name_and_three_seeds(home: Path, tmp_path: Path) -> None:
+    found = forget(
+        home / "classifier",
+        "class:1",
+        method="nmc",
+        compare=["lda", "ridge"],
+        retrain=False,
+        seeds=3,
+        out=tmp_path / "o",
+    )
+    names = ["original", "head_only", "nmc", "lda", "ridge"]
+    assert [(r.method, r.seed) for r in found.rows] == [(name, seed) for seed in range(3) for name in names]
+    assert [r.measures["train_f"] for r in found.rows if r.method == "nmc"] == [0.0] * 3
+    assert load_classifier(tmp_path / "o").head.weight.shape[0] == 3
+    assert "nmc beside head_only" in found.verdict[-1]
+
+
+def test_a_killed_forget_goes_on_where_it_stopped(home: Path, tmp_path: Path) -> None:
+    """Killed for good (SIGKILL) in the middle of LAF: what was finished is kept, and the end is the same to the bit."""
+    out, long = tmp_path / "out", [s for s in SHORT if not s.startswith("epochs")] + ["epochs=40"]
+    command = [sys.executable, "-m", "unlabeled", "forget", str(home / "classifier"), "--forget", "class:0"]
+    with subprocess.Popen([*command, "--quiet", "--no-retrain", "--out", str(out), *long]) as job:
+        until = time.monotonic() + 100
+        while not (states := list(out.glob("forgetting/models/laf-*/checkpoint/laf.pt"))):
+            assert job.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        job.kill()
+    assert states
+    assert not list(out.glob("forgetting/rows/laf-*"))
+    stamps = {p: p.stat().st_mtime_ns for p in out.glob("forgetting/rows/*/row.json")}
+    assert len(stamps) == 2, "original and head_only"
+    again = forget(home / "classifier", "class:0", settings=long, retrain=False, out=out)
+    whole = forget(home / "classifier", "class:0", settings=long, retrain=False, out=tmp_path / "whole")
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+    assert [r.model for r in again.rows] == [r.model for r in whole.rows]
 
 
 def test_folders_that_must_not_be_written_to(home: Path, tmp_path: Path) -> None:
