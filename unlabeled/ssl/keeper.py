@@ -209,6 +209,6 @@ class Keeper(pl.Callback):
             scaler=trainer.precision_plugin.state_dict(),
             rollbacks=self.rollbacks,
         )
-        if dist.rank() == 0:
+        if self.metrics is not None:
             self.metrics.must_be_there()
             save_checkpoint(path, checkpoint)
