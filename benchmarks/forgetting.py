@@ -127,8 +127,8 @@ FINDINGS = """What the figures say:
   at temperature 2 takes Train_f to 12-15 % and Train_r to 60 % in one epoch, at 5 it changes nothing.
 - Noisy labels: trained this briefly the original did not learn the wrong labels, so there is little to forget.
 - The paper's training (Adam 1e-4, 20 epochs) was not run: an estimated 500 s a seed and task on an idle core, and the
-  three tasks with three seeds would have taken more than an hour of one. Training was ten times as slow as that before it
-  rounded denormal numbers away: weight decay draws the weights of dead units down to them.""".splitlines()
+  three tasks with three seeds would have taken more than an hour of one. Training was ten times as slow as that before
+  it rounded denormal numbers away: weight decay draws the weights of dead units down to them.""".splitlines()
 
 
 class Models:

@@ -1,5 +1,5 @@
 """``python -m unlabeled``."""
 
-from unlabeled.cli import main
+from unlabeled.cli import console
 
-main()
+console()

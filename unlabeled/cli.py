@@ -361,6 +361,19 @@ def demo_command(
     typer.echo(demo(out))
 
 
+def console() -> None:
+    """:func:`main` in a process of its own, which is left at once when it was interrupted."""
+    try:
+        main()
+    except SystemExit as end:
+        if isinstance(end.__context__, (Interrupted, KeyboardInterrupt)):
+            # everything is saved, and tearing down torch takes a busy machine seconds
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
+        raise
+
+
 def main() -> None:
     """Run the command line: exit 0 when done, 1 when it did not finish, 2 when the user can mend it."""
     signal.signal(signal.SIGTERM, _stop)
@@ -398,8 +411,4 @@ def _fail(error: Exception, code: int) -> None:
             f"unlabeled: {message}" if leads() else f"unlabeled, rank {place and place.rank}: {message}",
             file=sys.stderr,
         )
-    if isinstance(error, Interrupted):  # everything is saved, and tearing down torch takes a busy machine seconds
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
     sys.exit(code)

@@ -17,5 +17,5 @@ def test_probes_read_the_features_that_the_recipe_names(tmp_path: Path) -> None:
     features = ("features.layer=layer3", "features.pool=flat")
     pretrain("random", tmp_path / "run", overrides=(data, "epochs=0", "batch_size=8", *features))
     default, last = (probe(tmp_path / "run", layer=layer, probes=["nmc"]) for layer in (None, "layer4"))
-    assert (default["dimension"], last["dimension"]) == (256 * 2 * 2, 512)
+    assert (default["dimension"], last["dimension"]) == (128 * 2 * 2, 256)
     assert "layer3, flat" in default["model"]
