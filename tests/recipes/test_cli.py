@@ -74,7 +74,7 @@ def test_a_whole_life(cli: Cli, data: str, tmp_path: Path) -> None:
     code, out, err = cli("probe", "run", "pixels", "--data", f"folder:{data}", "--json", "out.json")
     assert code == 0, err
     reports = json.loads((tmp_path / "out.json").read_text())["reports"]
-    assert [r["model"] for r in reports] == ["run", "pixels"]
+    assert [r["model"] for r in reports] == ["run (layer3, flat)", "pixels"]
     assert reports[1]["probes"]["linear"]["top1"] > 0.9
     assert all(name in out for name in ("linear", "kNN", "NMC"))
     assert list((run / "probes").glob("*.json"))
