@@ -26,7 +26,7 @@ from unlabeled.ssl.random_teacher import RandomTeacher
 from unlabeled.ssl.rotation import rotations
 from unlabeled.ssl.samplers import DiverseBatches
 from unlabeled.ssl.simclr import nt_xent
-from unlabeled.ssl.swav import sinkhorn
+from unlabeled.ssl.sinkhorn import sinkhorn
 
 FOLDER = Path(__file__).parents[1] / "figures"
 GRAY, BLUE, ORANGE = "#868686", "#2a8fbd", "#dd7a1c"  # legible on white and on black

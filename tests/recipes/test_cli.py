@@ -213,3 +213,19 @@ def test_help_and_import_are_quick() -> None:
 
     assert fastest("-m", "unlabeled", "--help") < 0.5
     assert fastest("-c", "import unlabeled") < 0.2
+
+
+def test_a_teacher_is_read_beside_its_student(cli: Cli, data: str, tmp_path: Path) -> None:
+    small = ("method.output_dim=64", "method.hidden_dim=16", "health.every=1")
+    code, _, err = cli("pretrain", "random_teacher", f"data=folder:{data}", "backbone.name=resnet10_small", *TINY,
+                       *small, "--out", "run", "-q")  # fmt: skip
+    assert code == 0, err
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"knn_train_split", "teacher_knn_train_split"} <= set(header)
+    code, out, err = cli("probe", "run", "--probes", "nmc", "--json", "out.json", "-q")
+    assert code == 0, err
+    reports = json.loads((tmp_path / "out.json").read_text())["reports"]
+    assert [Path(report["model"]).name for report in reports] == ["run", "teacher"]
+    assert "teacher" in out
+    (kept,) = (tmp_path / "run" / "probes").glob("*.json")
+    assert [report["model"] for report in json.loads(kept.read_text())["compared_with"]] == [reports[1]["model"]]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from lightly.models import utils
 
-from unlabeled.heads.mae import patchify, sincos_positions
-from unlabeled.ssl.mae import normalise_patches
+from unlabeled.heads.mae import normalise_patches, patchify, sincos_positions
 
 
 def test_patchify():

@@ -8,8 +8,8 @@ import timm
 import torch
 
 from unlabeled.core.errors import UserError
-from unlabeled.heads.mae import patchify, sincos_positions
-from unlabeled.ssl.mae import MAE, MAEConfig, masked_error, normalise_patches
+from unlabeled.heads.mae import normalise_patches, patchify, sincos_positions
+from unlabeled.ssl.mae import MAE, MAEConfig, masked_error
 from unlabeled.ssl.method import Batch
 
 VARIANTS = [

@@ -14,7 +14,8 @@ from torch import nn
 from unlabeled.core.errors import UserError
 from unlabeled.ssl.method import Batch
 from unlabeled.ssl.optim import OptimizerConfig, build_optimizer
-from unlabeled.ssl.swav import SwAV, SwAVConfig, sinkhorn, swapped_loss
+from unlabeled.ssl.sinkhorn import sinkhorn
+from unlabeled.ssl.swav import SwAV, SwAVConfig, swapped_loss
 
 
 def cosines(batch, k, seed=0, dtype=torch.float32):
@@ -154,18 +155,18 @@ def test_queue_joins_once_full_and_survives_a_checkpoint(info, step):
     method, batch = build(info, queue=20), multicrop()
     pushed = []
     for number in range(3):
-        assert int(method.queued) == 8 * number
+        assert int(method.queue.pushed) == 8 * number
         method(batch, dataclasses.replace(step, number=number))
         pushed.append(method.latest)
         method.after_step(step)
-    torch.testing.assert_close(method.queue, torch.cat(pushed[::-1], dim=1)[:, :20])
+    torch.testing.assert_close(method.queue.rows, torch.cat(pushed[::-1], dim=1)[:, :20])
     resumed = build(info, queue=20)
     resumed.load_state_dict(method.state_dict())
     large = F.normalize(torch.randn(2, 8, 8), dim=2)
-    together = torch.cat([large[1], resumed.queue[1]]) @ resumed.prototypes.weight.T
+    together = torch.cat([large[1], resumed.queue.rows[1]]) @ resumed.prototypes.weight.T
     torch.testing.assert_close(resumed.codes(large, step)[1], sinkhorn(together)[:8])
     resumed = build(info, queue=20)
-    resumed.load_state_dict({**method.state_dict(), "queued": torch.tensor(19)})  # not full: the batch alone
+    resumed.load_state_dict({**method.state_dict(), "queue.pushed": torch.tensor(19)})  # not full: the batch alone
     torch.testing.assert_close(resumed.codes(large, step)[1], sinkhorn(large[1] @ resumed.prototypes.weight.T))
     later = build(info, queue=20, queue_from_epoch=2)
     later.load_state_dict(method.state_dict())

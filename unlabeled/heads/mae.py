@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,6 +38,13 @@ def unpatchify(patches: Tensor, size: tuple[int, int], grid: tuple[int, int]) ->
     """The inverse of :func:`patchify` for a ``grid`` of (rows, columns) patches."""
     blocks = patches.reshape(len(patches), *grid, *size, -1)
     return blocks.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), -1, grid[0] * size[0], grid[1] * size[1])
+
+
+def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each patch less its mean, over its deviation (unbiased variance plus 1e-6), with both of them."""
+    mean = patches.mean(dim=-1, keepdim=True)
+    deviation = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / deviation, mean, deviation
 
 
 class _Block(nn.Module):
@@ -120,3 +129,32 @@ class MAEDecoder(nn.Module):
         x = torch.cat([special, patches], dim=1) + self.positions
         predicted: Tensor = self.predict(self.norm(self.blocks(x)))
         return predicted[:, self.prefix :]
+
+
+@torch.no_grad()
+def initialise_mae(vit: Any, decoder: MAEDecoder, grid: tuple[int, int]) -> None:
+    """The paper's initialisation (He et al. 2022, appendix A.1), in place.
+
+    Xavier linears (the patch embedding as if it were one), LayerNorms at identity, tokens from N(0, 0.02²), and
+    fixed sine-cosine positions written into the transformer's own ``pos_embed``.
+
+    Args:
+        vit: timm vision transformer.
+        decoder: the decoder that will read it.
+        grid: rows and columns of patches.
+    """
+    for module in (*vit.modules(), *decoder.modules()):
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
+            module.reset_parameters()
+    kernel = vit.patch_embed.proj.weight
+    kernel.copy_(nn.init.xavier_uniform_(kernel.flatten(1).clone()).view_as(kernel))
+    for token in (vit.cls_token, vit.reg_token, decoder.mask_token):
+        if token is not None:
+            nn.init.normal_(token, std=0.02)
+    vit.pos_embed.zero_()
+    vit.pos_embed[:, -grid[0] * grid[1] :] = sincos_positions(*grid, vit.embed_dim)
+    vit.pos_embed.requires_grad_(False)

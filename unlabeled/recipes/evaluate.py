@@ -157,19 +157,24 @@ def probe_all(
 
     Processes that were started together (torchrun) share out the extraction and the neighbours; rank 0 writes.
     The file holds ``{schema, reports: [report of a model]}`` and gets a picture beside it (docs/probes.md).
+    A run that learned from a teacher is followed by its teacher, for the claim is that it surpasses it.
     """
     if not models:
         raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
     with dist.joined():
         like = next((model for model in models if Run(model).exists()), None)
-        reports = [probe(model, like=like, **settings) for model in models]
-        if dist.rank() == 0:
-            for model, report in zip(models, reports, strict=True):
-                if Run(model).exists():
-                    keep_report(Run(model), report, settings.get("layer"), settings.get("pool"))
-            if json_file is not None:
-                atomic_write_json(json_file, {"schema": SCHEMA, "reports": reports})
-                _draw(json_file, reports)
+        reports = []
+        for model in models:
+            run, own = Run(model), [probe(model, like=like, **settings)]
+            if run.exists() and run.teacher.is_dir():
+                own.append(probe(run.teacher, like=model, **settings))
+            if run.exists() and dist.rank() == 0:
+                kept = {**own[0], "compared_with": own[1:]} if own[1:] else own[0]
+                keep_report(run, kept, settings.get("layer"), settings.get("pool"))
+            reports += own
+        if dist.rank() == 0 and json_file is not None:
+            atomic_write_json(json_file, {"schema": SCHEMA, "reports": reports})
+            _draw(json_file, reports)
     return reports
 
 

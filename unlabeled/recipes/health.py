@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from unlabeled.backbones import Backbone
 from unlabeled.core import dist, rng
@@ -45,6 +46,10 @@ class Health:
         labels = self.sample.labels
         if labels is not None and len(np.unique(labels)) > 1:
             row["knn_train_split"] = knn_reading(features, labels)
+            teacher = getattr(method, "teacher_backbone", None)
+            if isinstance(teacher, nn.Module):
+                seen = Backbone(teacher).embed(self.sample.gather(np.arange(len(self.sample))))
+                row["teacher_knn_train_split"] = knn_reading(seen, labels)
         for picture in method.pictures(batch, step):
             save_picture(picture, self.folder / "pictures", step.epoch + 1)
         return row

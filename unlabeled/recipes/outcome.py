@@ -27,7 +27,7 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     extra: Mapping[str, Any] = vars(method)["_modules"]
     teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
     if isinstance(teacher, nn.Module):
-        backbones.save(_like(teacher, method.backbone), run.folder / "teacher")
+        backbones.save(_like(teacher, method.backbone), run.teacher)
     if isinstance(classifier, nn.Linear):
         with atomic_folder(run.folder / "classifier") as folder:
             save_file(

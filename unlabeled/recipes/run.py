@@ -42,6 +42,11 @@ class Run:
         return self.folder / "backbone"
 
     @property
+    def teacher(self) -> Path:
+        """The timm folder of the teacher, where the method had one."""
+        return self.folder / "teacher"
+
+    @property
     def checkpoint(self) -> Path:
         """The file a resumed run starts from."""
         return self.folder / "checkpoints" / "last.ckpt"

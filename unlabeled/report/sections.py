@@ -18,6 +18,7 @@ from unlabeled.report.tables import ProbeRow, percent, probe_rows
 CURVES = {
     "loss": "training loss",
     "knn_train_split": "kNN accuracy on training images (leave one out)",
+    "teacher_knn_train_split": "the same of its teacher",
     "accuracy": "accuracy on the pretext task",
     "rankme": "RankMe: directions in use",
     "embedding_std": "spread of embeddings (1 healthy, 0 collapsed)",

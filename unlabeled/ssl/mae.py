@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
-from unlabeled.heads.mae import MAEDecoder, patchify, sincos_positions, unpatchify
+from unlabeled.heads.mae import MAEDecoder, initialise_mae, normalise_patches, patchify, unpatchify
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Picture, Step
 from unlabeled.ssl.precision import full_precision
 
@@ -35,29 +35,11 @@ class MAEConfig(MethodConfig):
         return self
 
 
-def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each patch less its mean, over its deviation (unbiased variance plus 1e-6), with both of them."""
-    mean = patches.mean(dim=-1, keepdim=True)
-    deviation = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
-    return (patches - mean) / deviation, mean, deviation
-
-
 @full_precision
 def masked_error(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
     """Mean squared error of ``(B, N, values)`` predictions over the patches where ``hidden`` ``(B, N)`` is true."""
     errors, chosen = (predicted - target).square().mean(dim=-1), hidden.to(predicted)
     return (errors * chosen).sum() / chosen.sum()  # a mask as an index would make the host wait
-
-
-@torch.no_grad()
-def initialise(module: nn.Module) -> None:
-    """The paper's initialisation (appendix A.1): Xavier linears, LayerNorms at identity."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
-        module.reset_parameters()
 
 
 class MAE(Method):
@@ -104,19 +86,7 @@ class MAE(Method):
             depth=config.decoder_depth,
             heads=config.decoder_heads,
         )
-        self._initialise()
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        self.apply(initialise)
-        kernel = self.backbone.patch_embed.proj.weight
-        kernel.copy_(nn.init.xavier_uniform_(kernel.flatten(1).clone()).view_as(kernel))  # as if it were a linear layer
-        for token in (self.backbone.cls_token, self.backbone.reg_token, self.decoder.mask_token):
-            if token is not None:
-                nn.init.normal_(token, std=0.02)
-        self.backbone.pos_embed.zero_()
-        self.backbone.pos_embed[:, -self.patches :] = sincos_positions(*self.grid, self.backbone.embed_dim)
-        self.backbone.pos_embed.requires_grad_(False)
+        initialise_mae(backbone, self.decoder, self.grid)
 
     def compiled_parts(self) -> list[nn.Module]:
         """The encoder's blocks and the decoder: the backbone as a whole is never called."""
@@ -139,9 +109,8 @@ class MAE(Method):
         tokens = vit._pos_embed(vit.patch_embed(images))
         kept = order[:, : self.visible, None].expand(-1, -1, tokens.shape[-1])
         tokens = torch.cat([tokens[:, :prefix], tokens[:, prefix:].gather(1, kept)], dim=1)
-        encoded: Tensor = vit.fc_norm(
-            vit.norm(vit.blocks(vit.norm_pre(tokens)))
-        )  # one of the two norms is the identity
+        # one of the two last norms is the identity
+        encoded: Tensor = vit.fc_norm(vit.norm(vit.blocks(vit.norm_pre(tokens))))
         return encoded
 
     def _checked(self, batch: Batch) -> Tensor:

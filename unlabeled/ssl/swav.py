@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,10 @@ from unlabeled.core import dist
 from unlabeled.core.errors import UserError
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.heads.prototypes import Prototypes
+from unlabeled.heads.queue import ProjectionQueue
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
 from unlabeled.ssl.precision import full_precision
+from unlabeled.ssl.sinkhorn import sinkhorn
 
 MOSTLY_DEAD = 0.5
 """A warning is given when more than this part of the prototypes led for no image of an epoch."""
@@ -44,31 +46,6 @@ class SwAVConfig(MethodConfig):
     projection_dim: int = Field(128, ge=1, description="size of the projection")
 
 
-@torch.no_grad()
-@full_precision
-def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
-    """Soft codes that use all prototypes equally (equations 3 to 5).
-
-    Starting from ``exp(scores / epsilon)``, make in turn every prototype receive ``1 / K`` and every image give
-    ``1 / B`` of the total mass. B is the global batch: sums and the subtracted maximum run over all ranks.
-
-    Args:
-        scores: ``(b, K)`` cosines of this rank's projections with the prototypes.
-
-    Returns:
-        ``(b, K)`` codes; every row sums to 1.
-    """
-    highest = dist.gather(scores.max().view(1)).max()
-    codes = torch.exp((scores - highest) / epsilon)
-    codes /= dist.all_reduce_sum(codes.sum())
-    for _ in range(iterations):
-        codes /= dist.all_reduce_sum(codes.sum(dim=0)) * scores.shape[1]
-        codes /= codes.sum(
-            dim=1, keepdim=True
-        )  # each image's mass is 1, not 1 / B: the next column step undoes a factor
-    return codes
-
-
 @full_precision
 def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
     """Cross-entropy between the codes of each large crop and the predictions of all *other* crops (equation 2, 6).
@@ -87,8 +64,6 @@ class SwAV(Method):
 
     Config = SwAVConfig
     accumulates = False
-    queue: Tensor
-    queued: Tensor
     led: Tensor
 
     def __init__(self, config: SwAVConfig, backbone: nn.Module, info: DataInfo) -> None:
@@ -96,16 +71,9 @@ class SwAV(Method):
         hidden_dim = config.hidden_dim or self.embedding_dim
         self.head = ProjectionHead(self.embedding_dim, hidden_dim, config.projection_dim, last_norm=False)
         self.prototypes = Prototypes(config.projection_dim, config.prototypes)
-        self.register_buffer("queue", torch.zeros(LARGE, config.queue, config.projection_dim))
-        self.register_buffer("queued", torch.zeros((), dtype=torch.int64))
+        self.queue = ProjectionQueue(LARGE, config.queue, config.projection_dim)
         self.register_buffer("led", torch.zeros(config.prototypes))
         self.latest: Tensor | None = None
-        self.full = False
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As ever; and what was known of the queue is no longer so."""
-        self.latest, self.full = None, False
-        return super().load_state_dict(state_dict, strict, assign)
 
     def before_step(self, step: Step) -> None:
         self.prototypes.normalise()
@@ -141,16 +109,14 @@ class SwAV(Method):
             )
         groups = [torch.cat(list(group)) for _, group in groupby(views, key=lambda view: view.shape)]
         projections = self.head(torch.cat([self.backbone(group) for group in groups]))
-        return F.normalize(projections.to(self.queue).view(len(views), len(views[0]), -1), dim=2)
+        return F.normalize(projections.to(self.led).view(len(views), len(views[0]), -1), dim=2)
 
     @torch.no_grad()
     def codes(self, large: Tensor, step: Step) -> Tensor:
         """Codes of ``(L, B, dim)`` projections, together with this rank's share of the queue once that is full."""
         config, codes = self.config, []
-        # once full, always full: the device is not asked again
-        self.full = self.full or (config.queue > 0 and int(self.queued) >= config.queue)
-        with_queue = self.full and step.epoch >= config.queue_from_epoch
-        for projections, past in zip(large, self.queue, strict=True):
+        with_queue = self.queue.full and step.epoch >= config.queue_from_epoch
+        for projections, past in zip(large, self.queue.rows, strict=True):
             if with_queue:
                 projections = torch.cat([projections, past[dist.rank() :: dist.world_size()]])
             scores = self.prototypes(projections)
@@ -161,9 +127,7 @@ class SwAV(Method):
     def after_step(self, step: Step) -> None:
         """Push the projections of all ranks into the queue, which is the same on each of them."""
         if self.config.queue and self.latest is not None:
-            new = dist.gather(self.latest.transpose(0, 1).contiguous()).transpose(0, 1).to(self.queue)
-            self.queue.copy_(torch.cat([new, self.queue], dim=1)[:, : self.config.queue])
-            self.queued += new.shape[1]
+            self.queue.push(dist.gather(self.latest.transpose(0, 1).contiguous()).transpose(0, 1))
         self.latest = None
 
     @torch.no_grad()
