@@ -77,6 +77,7 @@ def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() ->
         ("epochs", "is no override; write key=value"),
         ("batch_size=[", "cannot be read"),
         ("schema_version=0", "schema_version 0 is not the one this version reads"),
+        ("backbone.args={a: [2000-01-01]}", "backbone.args.a"),  # a date, which no run folder could give back
         ("hardware.devices=3", "cannot be shared out equally over 3 parts"),
     ],
 )

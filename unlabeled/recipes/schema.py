@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
 from unlabeled.core.config import Config
 from unlabeled.core.errors import nearest
@@ -47,7 +47,7 @@ class BackboneConfig(_Named):
     """Which timm model."""
 
     name: str = Field("resnet10_small", description="any timm model, or a *_small network for small images")
-    args: dict[str, Any] = Field(default_factory=dict, description="further arguments of the timm model")
+    args: dict[str, JsonValue] = Field(default_factory=dict, description="further arguments of the timm model")
     weights: str | None = Field(None, description="start from this run or timm folder (name and args come from there)")
 
 
