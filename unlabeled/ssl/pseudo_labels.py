@@ -93,8 +93,10 @@ def train_autoencoder(
     """Train the denoising autoencoder; every half minute its state goes to ``file``, from where it goes on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(seed, "autoencoder"))
-        model = Autoencoder(channels).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+        model = Autoencoder(channels)
+    layout: Any = model.to(device)
+    layout.to(memory_format=torch.channels_last)  # a third less time on CPUs
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
     size = min(config.batch_size, len(images))
     per_epoch = len(images) // size
     total, done = config.epochs * per_epoch, 0
