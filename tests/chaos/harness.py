@@ -133,7 +133,7 @@ def scenarios(stage: Path, zygote: Zygote) -> dict[str, Scenario]:
         "rotation": (NET,),
         "simclr": (NET,),
         "gsimclr": (NET, "method.clusters=40", "method.autoencoder.epochs=2"),
-        "swav": (NET, "method.prototypes=8", "method.queue=64"),
+        "swav": (NET, "method.prototypes=8", "method.queue=64", "method.freeze_steps=4"),
         "mae": (VIT, "method.decoder_dim=16", "method.decoder_heads=2"),
         "random_teacher": (NET, "method.output_dim=32", "method.hidden_dim=16", "method.bottleneck_dim=8"),
         "supervised": (NET,),

@@ -41,8 +41,8 @@ SIZES = {
     "finetune": (8,),
 }
 SETTINGS = {
-    "swav": {"prototypes": 6, "projection_dim": 8},
-    "swav with a queue": {"prototypes": 6, "projection_dim": 8, "queue": 14, "freeze_epochs": 0},
+    "swav": {"prototypes": 6, "projection_dim": 8, "freeze_steps": 1},
+    "swav with a queue": {"prototypes": 6, "projection_dim": 8, "queue": 14, "freeze_steps": 0},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "random_teacher": {"output_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "alpha": 0.3},
 }

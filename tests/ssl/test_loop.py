@@ -50,7 +50,7 @@ def method(name: str, **settings: Any) -> Method:
 SETTINGS: dict[str, dict[str, Any]] = {
     "rotation": {},
     "simclr": {},
-    "swav": {"prototypes": 8, "queue": 48},
+    "swav": {"prototypes": 8, "queue": 48, "freeze_steps": 4},
     "mae": {"decoder_dim": 16, "decoder_heads": 2},
     "random_teacher": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
     "supervised": {},

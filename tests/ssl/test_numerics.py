@@ -212,7 +212,7 @@ def test_dead_prototypes_are_named() -> None:
     def swav(**settings: Any) -> Method:
         backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
         backbone.num_features = 8  # type: ignore[assignment]
-        return METHODS["swav"](METHODS["swav"].Config(prototypes=16, freeze_epochs=0, **settings), backbone, INFO)
+        return METHODS["swav"](METHODS["swav"].Config(prototypes=16, freeze_steps=0, **settings), backbone, INFO)
 
     torch.manual_seed(0)
     method = swav()

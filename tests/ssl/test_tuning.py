@@ -25,7 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rotation": {},
     "simclr": {},
     "gsimclr": {},
-    "swav": {"prototypes": 8},
+    "swav": {"prototypes": 8, "freeze_steps": 1},
     "mae": {"decoder_dim": 16, "decoder_heads": 2},
     "random_teacher": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
     "supervised": {},

@@ -133,15 +133,16 @@ def _open(model: str, data: str | None, data_dir: str | None, like: str | None) 
     # what has no data or size of its own takes those of the run it is compared with
     source = run if run.exists() or like is None else Run(like)
     size = channels = None
+    store = True
     if source.exists():
         config = source.recipe().data
         if data is None:
-            data, data_dir = config.name, data_dir or config.dir
+            data, data_dir, store = config.name, data_dir or config.dir, config.store
         size, channels = (source.read_json("data.json").get("shape") or [None, None])[:2][::-1]
     if not run.exists() and model != "pixels" and not model.startswith("timm:"):
         size, channels = input_size(model)[:2][::-1]
     train, test = (
-        open_data(data or "fashion-mini", split, data_dir=data_dir, size=size, channels=channels)
+        open_data(data or "fashion-mini", split, data_dir=data_dir, size=size, channels=channels, store=store)
         for split in ("train", "test")
     )
     return train, test

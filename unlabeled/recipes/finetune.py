@@ -88,7 +88,8 @@ def accuracy(run: Run) -> dict[str, Any]:
     """Top-1 accuracy, with its bootstrap interval, of a run's classifier on the test split of its data."""
     config = run.recipe().data
     backbone = load_backbone(run.folder)
-    images = open_data(config.name, "test", data_dir=config.dir, size=backbone.image_size, channels=backbone.in_chans)
+    size, channels = backbone.image_size, backbone.in_chans
+    images = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels, store=config.store)
     truth = images.require_labels("testing a classifier")
     weights = load_file(run.folder / "classifier" / "model.safetensors")
     features = torch.from_numpy(np.asarray(bank_of(backbone, images).features, np.float32))

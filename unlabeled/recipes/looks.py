@@ -61,7 +61,7 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     train, config = ready.images, recipe.data
     channels, height, width = train.shape
     size = config.size or (height if height == width else None)
-    test = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels)
+    test = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels, store=config.store)
     held, known = _some(test, points), _some(train, bank)
     backbone = load_backbone(run.folder)
     features, memory = (normalize(np.asarray(bank_of(backbone, s).features, np.float32)) for s in (held, known))

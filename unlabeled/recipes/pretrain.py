@@ -239,6 +239,8 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
     finally:
         close_loggers(keeping.loggers, status)
     if dist.rank() == 0:
+        if not recipe.data.store:
+            _describe(run, images)  # which files cannot be read is known only now
         keep_outcome(run, ready.method, images)
     dist.wait_for_all()
 

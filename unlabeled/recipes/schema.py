@@ -36,6 +36,7 @@ class DataConfig(_Named):
     size: int | None = Field(None, ge=1, le=4096, description="decode to size × size pixels; default: as they are")
     channels: int | None = Field(None, ge=1, le=64, description="1 gray, 3 RGB; default: the data's own")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="unreadable files tolerated before the run stops")
+    store: bool = Field(True, description="decode once and keep the pixels; false: decode anew for every batch")
     labels: str | None = Field(None, description="keep only a labelled share: 10% or 5-per-class (fine-tuning)")
     without: str | None = Field(None, description="leave out the forget set of this split.npz (see unlabeled forget)")
     corrupt: str | None = Field(

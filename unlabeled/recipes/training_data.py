@@ -28,6 +28,7 @@ def training_images(recipe: Recipe) -> ImageSet:
         size=data.size,
         channels=data.channels,
         max_bad_fraction=data.max_bad_fraction,
+        store=data.store,
     )
     return _as_asked(images, recipe)
 

@@ -39,7 +39,7 @@ class SwAVConfig(MethodConfig):
     temperature: float = Field(0.1, gt=0, description="tau of the prediction")
     epsilon: float = Field(0.05, ge=0.025, description="smoothness of the codes; exp(-2/epsilon) must fit float32")
     iterations: int = Field(3, ge=1, description="Sinkhorn iterations")
-    freeze_epochs: int = Field(1, ge=0, description="epochs in which the prototypes stay as they are")
+    freeze_steps: int = Field(313, ge=0, description="first steps, in which the prototypes stay as they are")
     queue: int = Field(0, ge=0, description="past projections that join the codes' computation; for small batches")
     queue_from_epoch: int = Field(0, ge=0, description="first epoch in which the (full) queue is used")
     hidden_dim: int | None = Field(None, ge=1, description="width of the hidden layer; default: the embedding's")
@@ -81,7 +81,7 @@ class SwAV(Method):
             self.led.zero_()
 
     def after_backward(self, step: Step) -> None:
-        if step.epoch < self.config.freeze_epochs:
+        if step.number < self.config.freeze_steps:
             self.prototypes.weight.grad = None  # no gradient, no momentum and no weight decay either
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -140,7 +140,7 @@ class SwAV(Method):
         return {"prototypes_used": (leads > 0).float().mean(), "code_entropy": entropy}
 
     def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
-        if step.epoch < self.config.freeze_epochs:
+        if step.number < self.config.freeze_steps:
             return None
         count, ceiling = self.config.prototypes, math.log(self.config.prototypes)
         if logged.get("loss", 0.0) >= 0.99 * ceiling:
@@ -153,6 +153,6 @@ class SwAV(Method):
         if dead > MOSTLY_DEAD * count and step.per_epoch * step.batch_size >= ENOUGH * count:
             return (
                 f"{dead} of {count} prototypes are dead: they led for no image of the epoch; use fewer "
-                "method.prototypes, freeze them longer (method.freeze_epochs), or lower optimizer.lr."
+                "method.prototypes, freeze them longer (method.freeze_steps), or lower optimizer.lr."
             )
         return None
