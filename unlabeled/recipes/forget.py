@@ -90,7 +90,10 @@ def forget(
     original = load_classifier(model)
     name, where = _data_of(source, data, data_dir)
     size, channels = _input_of(source, original)
-    train, test = (open_data(name, part, data_dir=where, size=size, channels=channels) for part in ("train", "test"))
+    store = data is not None or source.recipe().data.store
+    train, test = (
+        open_data(name, part, data_dir=where, size=size, channels=channels, store=store) for part in ("train", "test")
+    )
     everything = len(train)
     trained = labelled_part(train, source.recipe()) if source.exists() else np.arange(everything)
     train = train if len(trained) == everything else train.subset(trained)

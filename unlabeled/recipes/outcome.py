@@ -1,4 +1,4 @@
-"""What a finished training leaves in its run folder."""
+"""What a training leaves in its run folder besides checkpoints and metrics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ from unlabeled.core.files import atomic_folder, atomic_write_json
 from unlabeled.data import ImageSet
 from unlabeled.recipes.run import Run
 from unlabeled.ssl.method import Method
+
+
+def describe(run: Run, images: ImageSet) -> None:
+    """Write down which images a run learns from, and which files could not be read."""
+    facts = {
+        "name": images.name,
+        "split": images.split,
+        "fingerprint": images.fingerprint,
+        "images": len(images),
+        "shape": list(images.shape),
+        "classes": list(images.classes) if images.classes else None,
+        "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
+    }
+    atomic_write_json(run.folder / "data.json", facts)
 
 
 def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
@@ -35,6 +49,8 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
                 folder / "model.safetensors",
             )
             atomic_write_json(folder / "config.json", {"classes": list(images.classes or ())})
+    if not run.recipe().data.store:
+        describe(run, images)  # what is decoded batch by batch is known to be unreadable only now
     # last, because a backbone folder says that the run has finished
     backbones.save(method.backbone, run.backbone)
 

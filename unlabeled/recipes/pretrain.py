@@ -14,7 +14,7 @@ from torch import nn
 from unlabeled.backbones import Backbone
 from unlabeled.core import dist, rng
 from unlabeled.core.errors import Interrupted, UserError
-from unlabeled.core.files import atomic_write_json, cache_dir
+from unlabeled.core.files import cache_dir
 from unlabeled.core.launch import launched
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
@@ -22,7 +22,7 @@ from unlabeled.data.views import Views
 from unlabeled.recipes.health import Health
 from unlabeled.recipes.loggers import check_logger, close_loggers, make_loggers
 from unlabeled.recipes.models import starting_backbone
-from unlabeled.recipes.outcome import keep_outcome
+from unlabeled.recipes.outcome import describe, keep_outcome
 from unlabeled.recipes.ranks import end_with_parent, run_ranks
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run, command_line, same_recipe
@@ -197,7 +197,7 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         if not resume:
             run.clear()
         run.begin(recipe, command_line())
-        _describe(run, images)
+        describe(run, images)
     if ready.method.needs_prepare and not resume:  # what was prepared is in the checkpoint
         ready.method.prepare(
             images.without_labels(),
@@ -239,23 +239,8 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
     finally:
         close_loggers(keeping.loggers, status)
     if dist.rank() == 0:
-        if not recipe.data.store:
-            _describe(run, images)  # which files cannot be read is known only now
         keep_outcome(run, ready.method, images)
     dist.wait_for_all()
-
-
-def _describe(run: Run, images: ImageSet) -> None:
-    facts = {
-        "name": images.name,
-        "split": images.split,
-        "fingerprint": images.fingerprint,
-        "images": len(images),
-        "shape": list(images.shape),
-        "classes": list(images.classes) if images.classes else None,
-        "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
-    }
-    atomic_write_json(run.folder / "data.json", facts)
 
 
 def dry_run(recipe: Recipe) -> dict[str, Any]:
