@@ -45,6 +45,9 @@ def test_the_pair_is_judged_by_metadata(torch: str, torchvision: str, demands: l
 def test_a_mismatched_pair_is_told_what_to_install() -> None:
     (finding,) = doctor.check_pair("2.13.0", "0.27.0", lambda _: ["torch==2.12.0"])
     assert "pip install 'torchvision==0.28.*'" in finding.text
+    # torchvision 0.29 is for torch 2.14 and later: there is no release to be named for those
+    (finding,) = doctor.check_pair("2.15.0", "0.28.0", lambda _: ["torch==2.13.0"])
+    assert "pip install --upgrade torch torchvision" in finding.text
 
 
 def test_a_torchvision_that_dies_on_import_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

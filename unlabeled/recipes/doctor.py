@@ -27,12 +27,16 @@ NEEDED = (
 SHOWN = ("torch", "torchvision", "timm", "lightning", "lightly", "kornia", "faiss-cpu", "scikit-learn", "numpy")
 EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "tiff": ("tifffile",),
     "hub": ("huggingface_hub",),
     "tables": ("pandas", "pyarrow"),
     "datasets": ("datasets", "webdataset"),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
 }
+LAST_PAIRED = 14
+"""The last minor release of torch 2 that has a torchvision of its own: that of 2.14 serves later ones, too."""
+UPGRADE = "pip install --upgrade torch torchvision"
 LOW_DISK = 2 * 2**30
 PATIENCE = 180
 """Seconds an import may take (a cold network disk is slow)."""
@@ -41,7 +45,7 @@ import json, torch
 cuda = torch.cuda.is_available()
 print(json.dumps({
     "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
-    "built": torch.version.cuda or getattr(torch.version, "hip", None),
+    "built": f"CUDA {torch.version.cuda}" if torch.version.cuda else "ROCm" if torch.version.hip else None,
     "mps": torch.backends.mps.is_available(),
     "threads": torch.get_num_threads(),
 }))
@@ -117,7 +121,7 @@ def check_pair(torch: str | None, torchvision: str | None, requires: object = No
     if torch is None or torchvision is None:
         return []
     fitting = fitting_torchvision(torch)
-    remedy = f"pip install 'torchvision=={fitting}.*'" if fitting else "pip install --upgrade torch torchvision"
+    remedy = f"pip install 'torchvision=={fitting}.*'" if fitting else UPGRADE
     demands = [Requirement(text) for text in ((requires("torchvision") if callable(requires) else None) or [])]
     for demand in demands:
         if demand.name == "torch" and not demand.specifier.contains(torch.split("+")[0], prereleases=True):
@@ -131,9 +135,9 @@ def check_pair(torch: str | None, torchvision: str | None, requires: object = No
 
 
 def fitting_torchvision(torch: str) -> str | None:
-    """The torchvision release that is made with a torch release: 2.x goes with 0.(x + 15)."""
+    """The torchvision release that is made with a torch release: 2.x goes with 0.(x + 15), while they were paired."""
     match = re.match(r"2\.(\d+)", torch)
-    return f"0.{int(match[1]) + 15}" if match else None
+    return f"0.{int(match[1]) + 15}" if match and int(match[1]) <= LAST_PAIRED else None
 
 
 def check_imports() -> list[Finding]:
@@ -154,11 +158,14 @@ def check_imports() -> list[Finding]:
         findings.append(Finding("ok", "Apple GPU (mps)"))
     else:
         why = "torch is built for CPUs only" if not facts["built"] else f"torch is built for {facts['built']}"
-        text = f"no GPU ({why}); {facts['threads']} CPU threads of {os.cpu_count()} cores"
+        threads = f"{facts['threads']} CPU thread{'s' if facts['threads'] != 1 else ''}"
+        text = f"no GPU ({why}); {threads} of {os.cpu_count()} cores"
         findings.append(Finding("note", text))
     if vision.returncode:
         fitting = fitting_torchvision(version_of("torch") or "")
-        remedy = f"pip install --force-reinstall 'torchvision=={fitting}.*'" if fitting else "reinstall both"
+        remedy = (
+            f"pip install --force-reinstall 'torchvision=={fitting}.*'" if fitting else f"{UPGRADE} --force-reinstall"
+        )
         text = f"torchvision does not work with this torch ({_last_line(vision_problem)}); {remedy}"
         findings.append(Finding("wrong", text))
     else:
