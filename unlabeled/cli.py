@@ -14,6 +14,7 @@ from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.launch import ERRORS, launched, leads
 from unlabeled.core.progress import set_quiet
 from unlabeled.core.threads import settle_threads
+from unlabeled.recipes import completion
 
 settle_threads()  # of this process and those it starts; torch is not imported yet
 
@@ -71,7 +72,9 @@ def _recipes(context: typer.Context) -> None:
 
 
 @recipes_app.command("show")
-def recipes_show(name: str, overrides: Overrides = None) -> None:
+def recipes_show(
+    name: Annotated[str, typer.Argument(autocompletion=completion.recipes)], overrides: Overrides = None
+) -> None:
     """Print a recipe with every default filled in."""
     from unlabeled.recipes.resolve import load_recipe, recipe_yaml
 
@@ -90,7 +93,9 @@ def data_command() -> None:
 
 @app.command("pretrain")
 def pretrain_command(
-    recipe: Annotated[str, typer.Argument(help="a built-in name, a YAML file, or a run folder")],
+    recipe: Annotated[
+        str, typer.Argument(help="a built-in name, a YAML file, or a run folder", autocompletion=completion.recipes)
+    ],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="the run folder; default: runs/…")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
@@ -121,7 +126,10 @@ def probe_command(
     ],
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
-    probes: Annotated[str, typer.Option(help="of linear,logistic,knn,nmc,lda,ridge,mahalanobis")] = "linear,knn,nmc",
+    probes: Annotated[
+        str,
+        typer.Option(help=f"of {','.join(completion.PROBES)}", autocompletion=completion.some_of(completion.PROBES)),
+    ] = "linear,knn,nmc",
     layer: Annotated[str | None, typer.Option(help="an inner stage of the backbone, by name or number")] = None,
     pool: Annotated[str | None, typer.Option(help="avg, max, flat, cls, mean")] = None,
     calibrate: Annotated[
@@ -169,9 +177,19 @@ def forget_command(
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
     method: Annotated[
-        str, typer.Option(help="laf, lfssd, bad_teacher (no labels); scrub, duck, …; nmc, lda, ridge (exact)")
+        str,
+        typer.Option(
+            help="laf, lfssd, bad_teacher (no labels); scrub, duck, …; nmc, lda, ridge (exact)",
+            autocompletion=completion.one_of(completion.FORGETTERS),
+        ),
     ] = "laf",
-    compare: Annotated[str, typer.Option(help="further methods for the table, comma-separated")] = "",
+    compare: Annotated[
+        str,
+        typer.Option(
+            help="further methods for the table, comma-separated",
+            autocompletion=completion.some_of(completion.FORGETTERS),
+        ),
+    ] = "",
     retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,
     seed: int = 0,
@@ -237,7 +255,10 @@ def report_command(
 @app.command("export")
 def export_command(
     model: Annotated[str, typer.Argument(help="a run folder, or a backbone folder")],
-    to: Annotated[str, typer.Option(help="timm, safetensors, torchscript, onnx, hub")] = "timm",
+    to: Annotated[
+        str,
+        typer.Option(help=", ".join(completion.FORMATS), autocompletion=completion.one_of(completion.FORMATS)),
+    ] = "timm",
     out: Annotated[Path | None, typer.Option(help="the file or folder; default: export/ in the run's folder")] = None,
     layer: Annotated[str | None, typer.Option(help="an inner stage of the backbone (torchscript, onnx)")] = None,
     pool: Annotated[str | None, typer.Option(help="avg, max, flat, cls, mean (torchscript, onnx)")] = None,
@@ -308,7 +329,13 @@ def runs_command(
         str, typer.Option(help="started, run, method, data, epoch, megabytes, linear, knn, loss, …")
     ] = "started",
     compare: Annotated[bool, typer.Option("--compare", help="in what they differ, a column a run")] = False,
-    clean: Annotated[str | None, typer.Option(help="unfinished (whole runs) or checkpoints (of finished runs)")] = None,
+    clean: Annotated[
+        str | None,
+        typer.Option(
+            help="unfinished (whole runs) or checkpoints (of finished runs)",
+            autocompletion=completion.one_of(completion.CLEANED),
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="really remove; without it --clean only says what would go")
     ] = False,
@@ -338,7 +365,10 @@ def doctor_command(
 
 @app.command("bench")
 def bench_command(
-    what: Annotated[str, typer.Argument(help="step, views, epoch, extract, growth, probes")] = "step",
+    what: Annotated[
+        str,
+        typer.Argument(help=", ".join(completion.BENCHES), autocompletion=completion.one_of(completion.BENCHES)),
+    ] = "step",
     rounds: Annotated[int, typer.Option(min=1, help="turns of every contender; figures are medians")] = 7,
     profile: Annotated[bool, typer.Option("--profile", help="where the time goes instead (step, views)")] = False,
 ) -> None:
