@@ -38,8 +38,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     np.savez(folder / "data.npz", x_train=images[:64], y_train=labels[:64], x_test=images[64:], y_test=labels[64:])
     set_quiet(True)
     done = {}
-    for name, backbone in {"simclr": RESNET, "rotation": RESNET, "mae": VIT}.items():
-        settings = (*TINY, f"data=npz:{folder / 'data.npz'}", backbone)
+    for name, backbone in {"simclr": RESNET, "rotation": RESNET, "mae": VIT, "swav": RESNET}.items():
+        prototypes = ("method.prototypes=6",) if name == "swav" else ()
+        settings = (*TINY, f"data=npz:{folder / 'data.npz'}", backbone, *prototypes)
         done[name] = pretrain(name, folder / name, overrides=settings)
     set_quiet(False)
     return done
@@ -103,12 +104,20 @@ def test_methods_show_their_own_pictures(runs: dict[str, Run]) -> None:
     (confusion,) = rotation.confusions
     assert confusion.counts.sum() == 12 * 4
     assert list(confusion.classes) == ["0°", "90°", "180°", "270°"]
+    swav = gather(runs["swav"], "swav", points=12, bank=12)
+    usage = swav.galleries[1]
+    shares = [float(name.split(": ")[1].rstrip(" %")) for name in usage.row_names]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+    assert sum(len(row) for row in usage.rows) == 12  # every image has one leader
+    assert f"{len(usage.rows)} of 6 prototypes lead for some of 12" in usage.caption
+    assert all("prototypes_used" in row for row in swav.metrics if "loss" in row)
 
 
 def test_a_page_of_several_runs(runs: dict[str, Run], tmp_path: Path) -> None:
     path = report([run.folder for run in runs.values()], tmp_path / "page.html", points=12, bank=12)
     text = path.read_text()
-    assert "3 runs compared" in text
+    assert "4 runs compared" in text
     assert text.count(".atlas0{") == 1  # the images are the same, and are there once
     assert report([runs["mae"].folder], points=12, bank=12) == runs["mae"].folder / "report.html"
 

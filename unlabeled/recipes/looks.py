@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
@@ -26,8 +28,10 @@ from unlabeled.report import Atlas, Cell, Confusion, Gallery, Projection
 from unlabeled.ssl.batches import Shuffled
 from unlabeled.ssl.method import Batch, DataInfo, Method, Step
 from unlabeled.ssl.rotation import Rotation, rotations
+from unlabeled.ssl.swav import SwAV
 
 QUERIES, NEIGHBOURS, SHOWN_VIEWS = 10, 12, 14
+SHOWN_PROTOTYPES, SHOWN_MEMBERS = 12, 12
 LEAST_POINTS = 10
 TURNS = ("0°", "90°", "180°", "270°")
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -74,6 +78,8 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
         found.pictures = _own_pictures(ready, held, recipe.seed)
         if isinstance(ready.method, Rotation):
             found.confusions.append(rotation_confusion(ready.method, backbone, held))
+        if isinstance(ready.method, SwAV):
+            found.pictures.append(prototype_usage(ready.method, backbone, held))
     return found
 
 
@@ -195,13 +201,42 @@ def _own_pictures(ready: Prepared, held: ImageSet, seed: int) -> list[Gallery]:
     return galleries
 
 
+def _batches(held: ImageSet, backbone: Backbone) -> Iterator[Tensor]:
+    for rows in np.array_split(np.arange(len(held)), -(-len(held) // 128)):
+        yield (held.gather(rows).float() / 255 - backbone.mean) / backbone.std
+
+
+@torch.inference_mode()
+def prototype_usage(method: SwAV, backbone: Backbone, held: ImageSet) -> Gallery:
+    """The prototypes that lead for most held-out images, each with the images nearest to it."""
+    projected = (F.normalize(method.head(method.backbone(images)), dim=1) for images in _batches(held, backbone))
+    cosine, leader = torch.cat([method.prototypes(projections) for projections in projected]).max(1)
+    count = torch.bincount(leader, minlength=method.config.prototypes)
+    share = count / count.sum()
+    evenly = float(torch.special.entr(share).sum().exp())
+    rows, names = [], []
+    for prototype in count.argsort(descending=True, stable=True)[: min(SHOWN_PROTOTYPES, int((count > 0).sum()))]:
+        near = torch.where(leader == prototype, cosine, -torch.inf).argsort(descending=True)[: int(count[prototype])]
+        cells = [
+            Cell(held.images[i], f"{_class(held, i)}\n{_name(held, i)}\ncosine {cosine[i]:.3f}".strip())
+            for i in near[:SHOWN_MEMBERS].tolist()
+        ]
+        rows.append(cells)
+        names.append(f"no. {int(prototype)}: {100 * share[prototype]:.1f} %")
+    used = f"{int((count > 0).sum())} of {len(count)}"
+    caption = (
+        f"{used} prototypes lead for some of {len(held):,} held-out images, as unevenly as if {evenly:.1f} led for "
+        "equal shares (exponential of the entropy). Those that lead for most, and the images nearest to each."
+    )
+    return Gallery("prototypes in use", caption, [""] * SHOWN_MEMBERS, rows, names)
+
+
 @torch.inference_mode()
 def rotation_confusion(method: Rotation, backbone: Backbone, held: ImageSet) -> Confusion:
     """How well the rotation head tells the four rotations of held-out images apart."""
     counts = torch.zeros(4, 4, dtype=torch.int64)
-    mean, std = backbone.mean, backbone.std
-    for rows in np.array_split(np.arange(len(held)), -(-len(held) // 128)):
-        turned, labels = rotations((held.gather(rows).float() / 255 - mean) / std)
+    for images in _batches(held, backbone):
+        turned, labels = rotations(images)
         answers = method.head(method.backbone(turned)).argmax(1)
         counts += torch.bincount(labels * 4 + answers, minlength=16).view(4, 4)
     share = counts.diagonal().sum() / counts.sum()
