@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from unlabeled.core.version import VERSION
-from unlabeled.report import sections
+from unlabeled.report import blocks, sections
 from unlabeled.report.charts import Bar, bar_chart
 from unlabeled.report.content import RunContent
 from unlabeled.report.markup import Markup, join, tag
@@ -56,7 +56,7 @@ def page(runs: Sequence[RunContent], title: str | None = None) -> str:
     body = [
         tag("nav", tag("b", "unlabeled"), links, toggle),
         tag("header", tag("h1", title), tag("p", _subtitle(runs), class_="hint"), _summary(runs)),
-        tag("main", [sections.section(key, name, content) for key, (name, content) in shown.items()]),
+        tag("main", [blocks.section(key, name, content) for key, (name, content) in shown.items()]),
         tag("footer", f"unlabeled {VERSION} · {time.strftime('%Y-%m-%d %H:%M %Z')}"),
         tag("div", id="tip", role="status", hidden=True),
     ]
@@ -93,7 +93,7 @@ def _summary(runs: Sequence[RunContent]) -> Markup:
     data = next((row.data for rows in tables for row in rows if not row.baseline), "")
     mine = [[row for row in rows if row.data == data] for rows in tables]
     if len(runs) == 1:
-        left = tag("div", _figures(mine[0]), sections.facts(_brief(runs[0].facts)), _notes(runs))
+        left = tag("div", _figures(mine[0]), blocks.facts(_brief(runs[0].facts)), _notes(runs))
     else:
         left = tag("div", _compared(runs, mine), _notes(runs))
     chart = _bars(runs, mine)
@@ -135,13 +135,13 @@ def _compared(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) 
     for position, (run, table) in enumerate(zip(runs, tables, strict=True)):
         own = {row.probe: row for row in table if not row.baseline}
         cells = [
-            sections.figure(own[p].top1, percent(own[p].top1), strong=True) if p in own else sections.figure(None, "–")
+            blocks.figure(own[p].top1, percent(own[p].top1), strong=True) if p in own else blocks.figure(None, "–")
             for p in names
         ]
         name = tag("td", tag("i", class_=f"dot r{position % 6}"), run.name)
         details = [tag("td", run.facts.get(key, ""), class_="fine") for key in ("method", "training")]
         rows.append(tag("tr", name, cells, details))
-    return sections.sortable(["run", *titles.values(), "method", "training"], rows, "runs")
+    return blocks.sortable(["run", *titles.values(), "method", "training"], rows, "runs")
 
 
 def _main_first(probes: Iterable[str]) -> list[str]:
@@ -173,7 +173,7 @@ def _differences(runs: Sequence[RunContent]) -> Markup | None:
     if not differing:
         return tag("p", "The recipes of these runs are the same.", class_="hint")
     rows = [tag("tr", tag("td", key), [tag("td", _value(run.settings, key)) for run in runs]) for key in differing]
-    table = sections.sortable(["setting that differs", *(run.name for run in runs)], rows, "differences")
+    table = blocks.sortable(["setting that differs", *(run.name for run in runs)], rows, "differences")
     return tag("details", tag("summary", f"{len(differing)} settings differ"), table, open=len(differing) <= 25)
 
 
@@ -193,8 +193,8 @@ def _record(run: RunContent, position: int, named: bool) -> Markup:
             environment[key] = str(value)
     parts = [
         tag("details", tag("summary", "recipe"), tag("pre", run.recipe)) if run.recipe else None,
-        tag("details", tag("summary", "environment"), sections.facts(environment)) if environment else None,
+        tag("details", tag("summary", "environment"), blocks.facts(environment)) if environment else None,
     ]
     if not join(parts):
         return Markup("")
-    return tag("article", sections.run_name(run, position) if named else None, parts)
+    return tag("article", blocks.run_name(run, position) if named else None, parts)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from unlabeled.report.blocks import facts, figure, legend, side_by_side, sortable, stacked
 from unlabeled.report.charts import Line, class_colour, line_chart, number, scatter
 from unlabeled.report.content import Cell, Confusion, Forgetting, Gallery, Picture, RunContent
 from unlabeled.report.markup import Markup, join, tag
@@ -25,33 +25,14 @@ CURVES = {
     "prototypes_used": "prototypes in use (share)",
     "code_entropy": "entropy of a code (nats)",
     "lr": "learning rate",
+    "grad_norm": "norm of the gradients (mean)",
+    "grad_norm_max": "norm of the gradients (largest)",
     "images_per_second": "images a second",
 }
 LARGEST_MATRIX = 30
 """Classes up to which a confusion matrix is drawn whole."""
 SMALL = 96
 """Side in pixels to which small images are reduced."""
-
-
-def section(name: str, title: str, *content: object) -> Markup:
-    """A titled section, or nothing if there is no content."""
-    body = join(content)
-    if not body:
-        return Markup("")
-    return tag("section", tag("h2", title), body, id=name)
-
-
-def side_by_side(runs: Sequence[RunContent], parts: Sequence[Markup]) -> Markup:
-    """A part of each run under the run's name; without names where there is one run."""
-    if len(runs) == 1:
-        return parts[0]
-    pairs = [tag("div", run_name(run, i), part) for i, (run, part) in enumerate(zip(runs, parts, strict=True)) if part]
-    return tag("div", pairs, class_="columns") if pairs else Markup("")
-
-
-def run_name(run: RunContent, position: int) -> Markup:
-    """The run's name in its colour."""
-    return tag("h3", tag("i", class_=f"dot r{position % 6}"), run.name)
 
 
 def curves(runs: Sequence[RunContent]) -> Markup:
@@ -72,14 +53,6 @@ def curves(runs: Sequence[RunContent]) -> Markup:
     if not charts:
         return Markup("")
     return join([legend(runs), tag("div", charts, class_="charts")])
-
-
-def legend(runs: Sequence[RunContent]) -> Markup:
-    """Which colour is which run; nothing for one run."""
-    if len(runs) == 1:
-        return Markup("")
-    items = [tag("span", tag("i", class_=f"dot r{i % 6}"), run.name) for i, run in enumerate(runs)]
-    return tag("p", items, class_="legend")
 
 
 def probe_table(runs: Sequence[RunContent]) -> Markup:
@@ -128,19 +101,6 @@ def probe_table(runs: Sequence[RunContent]) -> Markup:
         body.append(tag("tr", [cells[column] for column in shown]))
     caption = tag("p", "Frozen features of ", tag("b", *data), ", held-out images.", class_="hint")
     return join([caption if len(data) == 1 else None, sortable(shown, body, "probes")])
-
-
-def figure(value: float | None, text: str, strong: bool = False) -> Markup:
-    """A table cell with a number to sort by."""
-    content = tag("b", text) if strong else text
-    return tag("td", content, class_="num", data_value=None if value is None or math.isnan(value) else value)
-
-
-def sortable(columns: Sequence[str], rows: Sequence[Markup], name: str) -> Markup:
-    """A table whose headings sort it."""
-    head = [tag("th", tag("button", column, type="button"), scope="col") for column in columns]
-    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows), class_="sortable", data_name=name)
-    return tag("div", table, class_="wide")
 
 
 def confusion(matrix: Confusion) -> Markup:
@@ -220,16 +180,7 @@ def embedding(runs: Sequence[RunContent]) -> Markup:
     hint = (
         "Held-out images. Point at one to see it, everywhere it appears; a class in the legend shows that class alone."
     )
-    return join([tag("style", Markup("".join(styles))), tag("p", hint, class_="hint"), _stacked(runs, parts)])
-
-
-def _stacked(runs: Sequence[RunContent], parts: Sequence[Markup]) -> Markup:
-    named = len(runs) > 1
-    return join(
-        join([run_name(run, i) if named else None, part])
-        for i, (run, part) in enumerate(zip(runs, parts, strict=True))
-        if part
-    )
+    return join([tag("style", Markup("".join(styles))), tag("p", hint, class_="hint"), stacked(runs, parts)])
 
 
 def _classes(run: RunContent) -> Markup | None:
@@ -270,7 +221,7 @@ def _cell(cell: Cell) -> Markup:
 def galleries(runs: Sequence[RunContent]) -> Markup:
     """The views as the method saw them, and whatever else a method has to show."""
     parts = [join([*map(gallery, run.galleries), *map(picture, run.pictures)]) for run in runs]
-    return _stacked(runs, parts)
+    return stacked(runs, parts)
 
 
 def retrieval(runs: Sequence[RunContent]) -> Markup:
@@ -280,7 +231,7 @@ def retrieval(runs: Sequence[RunContent]) -> Markup:
         replace(run.retrieval, caption="") if run.retrieval and i else run.retrieval
         for i, run in enumerate(runs)
     ]
-    return _stacked(runs, [gallery(content) if content else Markup("") for content in found])
+    return stacked(runs, [gallery(content) if content else Markup("") for content in found])
 
 
 def picture(content: Picture) -> Markup:
@@ -291,7 +242,7 @@ def picture(content: Picture) -> Markup:
 
 def forgetting(runs: Sequence[RunContent]) -> Markup:
     """What was forgotten, how, and what it changed."""
-    return _stacked(runs, [join(map(_forgetting, run.forgetting)) for run in runs])
+    return stacked(runs, [join(map(_forgetting, run.forgetting)) for run in runs])
 
 
 def _forgetting(content: Forgetting) -> Markup:
@@ -309,10 +260,3 @@ def _forgetting(content: Forgetting) -> Markup:
 
 def _measure(value: float | None) -> Markup:
     return figure(value, "–" if value is None else number(value))
-
-
-def facts(content: Mapping[str, str]) -> Markup | None:
-    """Names and values in two columns."""
-    if not content:
-        return None
-    return tag("dl", [(tag("dt", name), tag("dd", value)) for name, value in content.items()])
