@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import timm
@@ -82,10 +82,14 @@ def _build(name: str, sized: dict[str, Any], unsized: dict[str, Any], overlay: d
         except (TypeError, AssertionError, ValueError, RuntimeError) as problem:
             error = error if error is not None and "img_size" not in str(error) else problem
             continue
-        # whichever arguments the model took, with those it must be built again when loaded
-        model.unlabeled_args = {k: v for k, v in arguments.items() if k != "in_chans"}  # type: ignore[assignment]
-        return model
+        return remember_arguments(model, arguments)
     raise UserError(f"backbone.args: timm's '{name}' cannot be built with {sized}: {error}") from error
+
+
+def remember_arguments(model: nn.Module, arguments: Mapping[str, Any]) -> nn.Module:
+    """Note on ``model`` the arguments it was built with: with those it must be built again when it is loaded."""
+    model.unlabeled_args = {k: v for k, v in arguments.items() if k != "in_chans"}  # type: ignore[assignment]
+    return model
 
 
 @torch.no_grad()

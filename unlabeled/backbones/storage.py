@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
-from unlabeled.backbones.create import refuse_reserved
+from unlabeled.backbones.create import refuse_reserved, remember_arguments
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_folder, atomic_write_json
 
@@ -112,5 +112,4 @@ def load(folder: str | Path) -> nn.Module:
         )
     loaded_cfg: Any = model.pretrained_cfg
     loaded_cfg["architecture"] = config["architecture"]
-    model.unlabeled_args = {k: v for k, v in arguments.items() if k != "in_chans"}  # type: ignore[assignment]
-    return model.eval()
+    return remember_arguments(model, arguments).eval()

@@ -74,9 +74,14 @@ def _bar(description: str, total: int, done: int, unit: str) -> Iterator[Tick]:
             nonlocal count
             count += steps
             rate = count / max(time.monotonic() - start, 1e-9)
-            bar.update(task, advance=steps, info=info, rate=f"{rate:,.0f} {unit}/s" if unit else "")
+            bar.update(task, advance=steps, info=info, rate=_speed(rate, unit))
 
         yield tick
+
+
+def _speed(rate: float, unit: str) -> str:
+    """Throughput with two digits at least: a slow step is not none."""
+    return f"{rate:,.{0 if rate >= 10 else 1 if rate >= 1 else 2}f} {unit}/s" if unit else ""
 
 
 def _lines(description: str, total: int, done: int, unit: str, every: float = 10.0) -> Tick:
@@ -92,7 +97,7 @@ def _lines(description: str, total: int, done: int, unit: str, every: float = 10
         last = now
         rate = (count - first) / max(now - start, 1e-9)
         left = (total - count) / rate if rate > 0 else 0.0
-        speed = f"  {rate:,.0f} {unit}/s" if unit else ""
-        say(f"{description}  {count}/{total}{speed}  {left:.0f} s left  {info}".rstrip())
+        speed = f"{_speed(rate, unit)}  " if unit else ""
+        say(f"{description}  {count}/{total}  {speed}{left:.0f} s left  {info}".rstrip())
 
     return tick
