@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 
 from unlabeled import backbones
@@ -117,7 +118,7 @@ def test_the_hub_folder_has_a_card_written_from_the_run(run: Run, images: torch.
     card = (path / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: timm\n")
     assert "license: apache-2.0" in card
-    assert "pretrained without labels by `simclr`" in card
+    assert "trained without labels by `simclr`" in card
     assert "64 images 1×16×16" in card
     assert "| tiny | photos | 81.0 [79.0, 83.0] |" in card
     assert "/home/somebody" not in card
@@ -125,6 +126,34 @@ def test_the_hub_folder_has_a_card_written_from_the_run(run: Run, images: torch.
     assert "batch_size: 32" in card
     assert "## Limits" in card
     torch.testing.assert_close(load_backbone(path).embed(images), embedded(run, images), atol=0, rtol=0)
+
+
+def test_the_card_of_a_run_that_read_labels_says_so(run: Run, tmp_path: Path) -> None:
+    copy = Run(tmp_path / "tuned")
+    shutil.copytree(run.folder, copy.folder)
+    recipe = yaml.safe_load((copy.folder / "recipe.yaml").read_text())
+    recipe |= {"method": "finetune"}
+    recipe["data"]["without"] = "/home/somebody/split.npz"
+    (copy.folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    card = (export(copy.folder, "hub") / "README.md").read_text()
+    assert "trained with labels by `finetune`" in card
+    assert "Its labels were read." in card
+    assert "without: split.npz" in card
+
+
+def test_a_repository_of_the_hub_is_loaded_from_its_cache_without_a_network(
+    run: Run, images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="check the name and the network"):
+        load_backbone("hf-hub:someone/tiny")
+    commit = "0" * 40
+    export(run.folder, "hub", tmp_path / "models--someone--tiny" / "snapshots" / commit, repo="someone/tiny")
+    (tmp_path / "models--someone--tiny" / "refs").mkdir()
+    (tmp_path / "models--someone--tiny" / "refs" / "main").write_text(commit)
+    torch.testing.assert_close(load_backbone("hf-hub:someone/tiny").embed(images), embedded(run, images))
 
 
 def test_the_card_says_what_the_weights_forgot(run: Run, tmp_path: Path) -> None:

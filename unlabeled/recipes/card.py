@@ -14,6 +14,7 @@ from unlabeled.recipes.report import probe_reports
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import Run
 from unlabeled.report.tables import markdown, plain, probe_rows
+from unlabeled.ssl.methods import METHODS
 
 FRONT = """---
 library_name: timm
@@ -74,8 +75,8 @@ def _sentence(config: Mapping[str, Any], method: str | None) -> str:
     )
     if method is None:
         return f"{text}, exported by unlabeled {VERSION}."
-    labels = "with labels" if method == "supervised" else "without labels"
-    return f"{text} pretrained {labels} by `{method}` with unlabeled {VERSION}."
+    labels = "with labels" if METHODS[method].needs_labels else "without labels"
+    return f"{text} trained {labels} by `{method}` with unlabeled {VERSION}."
 
 
 def _use(config: Mapping[str, Any], place: str) -> str:
@@ -106,7 +107,7 @@ def _from_run(run: Run, name: str) -> list[str]:
     lines = [
         "## Data and training\n",
         f"- Data: {plain(Path(recipe.data.name).name)}, {images} (fingerprint `{data.get('fingerprint', '?')}`). "
-        + ("Its labels were read." if recipe.method.name == "supervised" else "Labels were not read."),
+        + ("Its labels were read." if METHODS[recipe.method.name].needs_labels else "Labels were not read."),
         f"- Training: {recipe.epochs} epochs, batches of {recipe.batch_size}, `{recipe.optimizer.name}`, "
         f"seed {recipe.seed}.",
     ]
@@ -117,7 +118,9 @@ def _from_run(run: Run, name: str) -> list[str]:
     # paths on the author's machine are nobody's business
     public = recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(update={"dir": None, "name": Path(recipe.data.name).name}),
+            "data": recipe.data.model_copy(
+                update={"dir": None, "name": Path(recipe.data.name).name, "without": _last(recipe.data.without)}
+            ),
             "backbone": recipe.backbone.model_copy(update={"weights": _last(recipe.backbone.weights)}),
         }
     )
