@@ -104,18 +104,21 @@ def pretrain_command(
     quiet: Quiet = False,
 ) -> None:
     """Train a backbone from images without labels."""
+    from unlabeled.recipes.load import builtin_recipes
     from unlabeled.recipes.present import show_dry_run, show_run
     from unlabeled.recipes.pretrain import default_folder, pretrain
     from unlabeled.recipes.pretrain import dry_run as try_out
     from unlabeled.recipes.resolve import load_recipe
     from unlabeled.recipes.run import Run
 
-    resolved = load_recipe(recipe, overrides or ())
+    # a name that is both a built-in recipe's and a run's means the run only where one is to go on
+    is_run = Run(recipe).exists() and (resume or recipe not in builtin_recipes())
+    resolved = load_recipe(Path(recipe) / "recipe.yaml" if is_run else recipe, overrides or ())
     if dry_run:
         typer.echo(show_dry_run(try_out(resolved)))
         return
     if out is None:
-        out = Path(recipe) if Run(recipe).exists() else default_folder(resolved)
+        out = Path(recipe) if is_run else default_folder(resolved)
     _result(show_run(pretrain(resolved, out, resume=resume, overwrite=overwrite)))
 
 

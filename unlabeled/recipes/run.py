@@ -22,6 +22,8 @@ from unlabeled.recipes.schema import Recipe
 
 COMMAND = "UNLABELED_COMMAND"
 """Names the command of the process that started this one as one of several ranks."""
+CHECKOUT = Path(__file__).parents[2]
+"""Where the package lies: a checkout if it was installed to be edited, else a folder of installed packages."""
 WRITTEN = (
     "recipe.yaml", "metrics.csv", "environment.json", "data.json", "demo.json", "checkpoints", "backbone", "teacher",
     "classifier", "probes", "forgetting", "pictures", "tensorboard", "wandb", "mlflow.db", "mlartifacts", "report.html",
@@ -65,7 +67,7 @@ class Run:
             raise UserError(
                 f"{self.folder} is no run folder (it has no recipe.yaml); start one with `unlabeled pretrain`."
             )
-        return load_recipe(self.folder)
+        return load_recipe(self.folder / "recipe.yaml")  # the file: a run's folder may be called like a built-in recipe
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where it is missing or broken."""
@@ -143,7 +145,7 @@ def _difference(first: Any, second: Any, path: str = "") -> str | None:
 
 
 def environment(command: str) -> dict[str, Any]:
-    """Versions, hardware, source state and command, for the record."""
+    """Versions, hardware, command, for the record; git's state of where it ran and, in a checkout, of this package."""
     import torch
 
     packages = ("unlabeled", "torch", "torchvision", "timm", "lightning", "kornia", "lightly", "faiss-cpu", "numpy")
@@ -160,7 +162,8 @@ def environment(command: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "versions": {package: installed.get(package, "not installed") for package in packages},
-        "git": _git_state(),
+        "git": _git_state(Path.cwd()),
+        "source": _git_state(CHECKOUT) if (CHECKOUT / ".git").exists() else None,
     }
 
 
@@ -173,9 +176,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git_state() -> dict[str, Any] | None:
+def _git_state(folder: Path) -> dict[str, Any] | None:
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
