@@ -13,7 +13,7 @@ from unlabeled.recipes.run import Run, environment
 from unlabeled.recipes.schema import Recipe
 
 PARTS = ("backbone", "teacher", "classifier")
-COMPARED = ("python", "processor", "threads", "accelerators", "versions")
+COMPARED = ("python", "processor", "threads", "accelerators", "versions", "source")
 """What of ``environment.json`` can change the bits of a result."""
 
 
