@@ -70,6 +70,13 @@ def test_every_method_is_here_under_its_name() -> None:
         cls()
 
 
+@pytest.mark.parametrize("name", sorted(n for n, c in METHODS.items() if not c.needs_retain))
+def test_what_needs_no_images_to_keep_is_given_none(name: str, model: Classifier, data: ForgetData) -> None:
+    none = ForgetData(data.retain.subset(np.empty(0, np.int64)), data.forget)
+    with_them, without = (build(name).forget(model, hide(build(name), d), seed=0) for d in (data, none))
+    assert fingerprint(with_them) == fingerprint(without)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_new_model_comes_back_and_the_original_is_untouched(name: str, model: Classifier, data: ForgetData) -> None:
     method, before = build(name), fingerprint(model)

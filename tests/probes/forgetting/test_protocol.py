@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from unlabeled.core.errors import UserError
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
 from unlabeled.probes.forgetting.evaluate import Evaluator, Task
 from unlabeled.probes.forgetting.images import LabelledImages
@@ -15,8 +16,10 @@ from unlabeled.probes.forgetting.laf import LAF, LAFConfig
 from unlabeled.probes.forgetting.protocol import Protocol, Row, retrain_by
 from unlabeled.probes.forgetting.record import write_record
 from unlabeled.probes.forgetting.retrain import Retrain, RetrainConfig
+from unlabeled.probes.forgetting.scrub import Scrub
 from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.probes.forgetting.ssd import LFSSD
+from unlabeled.probes.forgetting.store import Trained
 from unlabeled.probes.forgetting.tables import ACCURACY, PROBES, REPRESENTATION, table, told_apart, values, verdict
 
 RETRAIN = Retrain(RetrainConfig(epochs=5, lr=1e-2))
@@ -75,6 +78,17 @@ def test_an_interrupted_protocol_keeps_what_was_finished(task: Task, tmp_path: P
     finished = sorted(p.name for p in (tmp_path / "out" / "rows").iterdir())
     assert [name.split("-s0")[0] for name in finished] == ["head-only", "original", "retrain"]
     assert len(run(task, tmp_path)) == 4
+
+
+def test_what_a_method_lacks_is_said_before_the_retraining(task: Task, model: Classifier, tmp_path: Path) -> None:
+    def retrain(seed: int) -> Trained:
+        raise AssertionError("retraining has begun")
+
+    bare = Task(Classifier(model.extractor), task.train, task.test, task.split)
+    blind = Task(model, task.train.without_labels(), task.test.without_labels(), task.split)
+    for lacking, message in ((bare, "scrub edits or trains a classifier head"), (blind, "scrub needs labels")):
+        with pytest.raises(UserError, match=message):
+            Protocol(lacking, retrain, tmp_path).run({**LAFS, "scrub": Scrub()})
 
 
 def test_seeds_share_one_retrained_model_each_across_protocols(task: Task, tmp_path: Path) -> None:

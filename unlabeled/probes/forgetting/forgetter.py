@@ -103,15 +103,8 @@ class Forgetter(ABC):
             UserError: the data or the model lack what this algorithm needs.
             Diverged: a loss is not finite.
         """
-        if len(data.forget) == 0 or (self.needs_retain and len(data.retain) == 0):
-            raise UserError(f"{self.name}: the {'forget' if len(data.forget) == 0 else 'retain'} set is empty.")
-        if self.needs_head:
-            model.need_head(self.name)
-        if self.needs_labels:
-            need_labels(data.forget, self.name)
-            if self.needs_retain:
-                need_labels(data.retain, self.name)
-        else:
+        self.check(model, data)
+        if not self.needs_labels:
             data = data.without_labels()
         state = (checkpoint or Checkpoint()).keyed(
             self.name,
@@ -122,6 +115,21 @@ class Forgetter(ABC):
             data.forget.fingerprint,
         )
         return self._forget(prepared(model, device), data, seed, device, state).eval().cpu()
+
+    def check(self, model: Classifier, data: ForgetData) -> None:
+        """Refuse what this algorithm cannot work on, before anything is computed.
+
+        Raises:
+            UserError: an empty set, or no labels or no head where it needs them.
+        """
+        if len(data.forget) == 0 or (self.needs_retain and len(data.retain) == 0):
+            raise UserError(f"{self.name}: the {'forget' if len(data.forget) == 0 else 'retain'} set is empty.")
+        if self.needs_head:
+            model.need_head(self.name)
+        if self.needs_labels:
+            need_labels(data.forget, self.name)
+            if self.needs_retain:
+                need_labels(data.retain, self.name)
 
     def blank(self, model: Classifier) -> Classifier:
         """A model of the architecture that :meth:`forget` returns; its weights mean nothing."""
