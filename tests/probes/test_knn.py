@@ -101,7 +101,22 @@ def test_indexes(kind, metric):
 
 def test_poor_index_reports_its_poor_recall():
     bank = features(3000, 32)
-    assert FaissIndex(bank, "ivf", probes=1).recall(20) < 0.6
+    index = FaissIndex(bank, "ivf", probes=1)
+    assert index.recall(20) < 0.6
+    assert index.recall(1) < 0.7, "a row finds itself in any index, which says nothing"
+
+
+def test_recall_is_the_share_of_neighbours_found():
+    bank, k = features(1500, 16), 10
+    index = FaissIndex(bank, "ivf", probes=2)
+    unit = bank / np.linalg.norm(bank, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -2)
+    true = np.argsort(-cosine, axis=1)[:, :k]
+    found = index.search(bank, k + 1).index.numpy()
+    hits = [len(set(true[i]) & set(found[i][found[i] != i][:k])) for i in range(len(bank))]
+    assert index.recall(k, rows=len(bank)) == pytest.approx(np.mean(hits) / k, abs=2e-3)
+    assert FaissIndex(features(1), "flat").recall(5) == 1.0
 
 
 @given(seed=st.integers(0, 1000), tensors=st.booleans(), metric=st.sampled_from(["cosine", "euclidean"]))

@@ -75,11 +75,19 @@ class FaissIndex:
         return Neighbours(values.masked_fill(missing, -torch.inf), rows.masked_fill(missing, 0))
 
     def recall(self, k: int, rows: int = 500) -> float:
-        """Share of the exact ``k`` nearest neighbours that the index finds, over some bank rows as queries."""
+        """Share of the exact ``k`` nearest neighbours that the index finds, over some bank rows as queries.
+
+        A query does not count as its own neighbour: every index finds that one.
+        """
+        k = min(k, len(self.bank) - 1)
+        if k < 1:
+            return 1.0
         chosen: Rows = np.sort(numpy_generator(self.seed, "recall").permutation(len(self.bank))[:rows])
         queries = take(self.bank, chosen, CPU)
-        exact = search(self.bank, queries, k, metric=self.metric).similarity
-        found = self.search(queries, k).similarity
+        exact = search(self.bank, queries, k, metric=self.metric, exclude_rows=chosen).similarity
+        near = self.search(queries, k + 1)
+        itself = near.index == torch.from_numpy(chosen).unsqueeze(1)
+        found = near.similarity.masked_fill(itself, -torch.inf).topk(k, dim=1).values
         # By similarity and not by row: among equal rows any is right.
         worst = exact[:, -1:]
         return float((found >= worst - 1e-5 * worst.abs().clamp_min(1e-3)).double().mean())

@@ -103,13 +103,13 @@ def embedding_std(X: Any) -> float:
 def alignment(X: Any, Y: Any, alpha: float = 2.0) -> float:
     """Mean ‖x - y‖^α over positive pairs of l2-normalised rows (Wang & Isola 2020, Sec. 4.1); 0 is perfect.
 
-    >>> alignment([[1.0, 0.0]], [[0.0, 3.0]])
+    >>> round(alignment([[1.0, 0.0]], [[0.0, 3.0]]), 6)
     2.0
     """
     first, second = F.normalize(_read(X), dim=1), F.normalize(_read(Y), dim=1)
     if first.shape != second.shape:
         raise InputError(f"alignment needs pairs: shapes {tuple(first.shape)} and {tuple(second.shape)} differ.")
-    return round(float((first - second).square().sum(1).pow(alpha / 2).mean()), 6)
+    return float((first - second).square().sum(1).pow(alpha / 2).mean())
 
 
 def uniformity(X: Any, t: float = 2.0) -> float:
