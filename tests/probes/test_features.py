@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,29 @@ def test_interrupted_extraction_goes_on(tmp_path, monkeypatch):
     bank = run(network(), images, tmp_path, batch_size=50)  # goes on in batches of 32
     assert 0 < images.read <= 300 - 4 * 32
     assert np.array_equal(bank.features, run(network(), images).features)
+
+
+@pytest.mark.parametrize("n", [160, 1600])
+def test_no_more_than_a_few_batches_are_ever_held(tmp_path, monkeypatch, n):
+    images, alive, most = Pictures(n), 0, 0
+    gather = images.gather
+
+    def gone():
+        nonlocal alive
+        alive -= 1
+
+    def counted(rows):
+        nonlocal alive, most
+        assert len(rows) <= 32
+        pixels = gather(rows)
+        weakref.finalize(pixels, gone)
+        alive += 1
+        most = max(most, alive)
+        return pixels
+
+    monkeypatch.setattr(images, "gather", counted)
+    assert len(run(network(), images, tmp_path).features) == n
+    assert most <= 3, "one is computed while the next is read"
 
 
 SCRIPT = """

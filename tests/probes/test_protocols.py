@@ -14,6 +14,7 @@ from unlabeled.probes import fewshot, incremental, intervals, run_episodes, run_
 from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.fetril import FeTrILProbe
 from unlabeled.probes.lda import LDAProbe
+from unlabeled.probes.logistic import LogisticProbe
 from unlabeled.probes.scoring import judge
 from unlabeled.probes.splits import held_out, per_class, share
 from unlabeled.probes.storage import load, save
@@ -168,6 +169,26 @@ class TestIncremental:
         probe = FeTrILProbe().fit(train)
         save(probe, tmp_path / "x.npz")
         assert (load(tmp_path / "x.npz").predict(test.features) == probe.predict(test.features)).all()
+
+    def test_fetril_learns_the_pseudo_features_of_the_paper(self):
+        """Old means, and rows of the new class whose mean is most similar (cosine), moved there; of unit length."""
+        train = bank(n=300, classes=5)
+        X, y = train.features.astype(np.float64), train.labels
+        old, new = y < 3, y >= 3
+        means = np.stack([X[y == c].mean(0) for c in range(5)])
+        unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+        rows, labels = [], []
+        for c in range(5):
+            lender = c if c >= 3 else 3 + int(np.argmax(unit[3:] @ unit[c]))
+            rows.append(X[y == lender] + means[c] - means[lender])
+            labels += [c] * len(rows[-1])
+        stacked = np.concatenate(rows)
+        stacked /= np.linalg.norm(stacked, axis=1, keepdims=True)
+        expected = LogisticProbe(1e-4, tol=1e-9).fit(stacked.astype(np.float32), labels)
+        probe = FeTrILProbe(rows_per_class=10_000)
+        probe.partial_fit(train.features[old], y[old]).partial_fit(train.features[new], y[new])
+        asked = X / np.linalg.norm(X, axis=1, keepdims=True)
+        assert np.allclose(probe.predict_proba(X), expected.predict_proba(asked.astype(np.float32)), atol=5e-3)
 
     @pytest.mark.parametrize(("probes", "steps", "words"), [(("linear",), 2, "class by class"), (("nmc",), 9, "steps")])
     def test_says_what_is_wrong(self, probes, steps, words):
