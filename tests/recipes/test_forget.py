@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,8 +14,11 @@ from PIL import Image
 
 from unlabeled import backbones
 from unlabeled.core.errors import UserError
+from unlabeled.core.files import cache_dir
 from unlabeled.core.progress import set_quiet
-from unlabeled.probes.forgetting.classifier import fingerprint
+from unlabeled.probes.forgetting.classifier import Classifier, fingerprint, wrap
+from unlabeled.probes.forgetting.methods import METHODS
+from unlabeled.probes.forgetting.split import ForgetSplit
 from unlabeled.recipes.forget import forget, load_classifier
 from unlabeled.recipes.models import load_backbone
 from unlabeled.recipes.present import show_forgotten
@@ -45,6 +49,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pretrain("supervised", folder / "classifier", overrides=(*common, "epochs=4"))
     pretrain("supervised", folder / "noisy", overrides=(*common, "epochs=1", "data.corrupt=noisy:50%@0-1"))
     pretrain("random", folder / "backbone", overrides=(*common[:2], "epochs=0"))
+    small = ("backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}", "optimizer.warmup_epochs=0")
+    pretrain("simclr", folder / "simclr", overrides=(*common, *small, "epochs=1"))
     yield folder
     set_quiet(False)
 
@@ -84,6 +90,53 @@ def test_a_backbone_without_head_is_judged_by_what_it_embeds(home: Path, tmp_pat
     assert [(r.method, r.seed) for r in result.rows] == [("original", 0), ("laf", 0), ("original", 1), ("laf", 1)]
     assert not (tmp_path / "out" / "classifier").exists()
     assert result.rows[1].measures["cka_forget_original"] < 1
+
+
+def test_a_self_supervised_backbone_is_pretrained_again_without_the_images(home: Path, tmp_path: Path) -> None:
+    gone = np.arange(0, 180, 4)
+    (tmp_path / "rows.txt").write_text(" ".join(map(str, gone)))
+    found = forget(
+        home / "simclr", f"indices:{tmp_path / 'rows.txt'}", settings=SHORT, compare=["lfssd"], out=tmp_path / "out"
+    )
+    assert "45 of 180 images" in found.description
+    assert [row.method for row in found.rows] == ["original", "retrain", "laf", "lfssd"], "no head to edit alone"
+    by = {row.method: row.measures for row in found.rows}
+    assert by["retrain"]["cka_forget_retrained"] == pytest.approx(1)
+    for name in ("original", "laf", "lfssd"):
+        assert by[name]["cka_forget_retrained"] < 1
+        assert {"rus", "reprobe_linear_test", "reprobe_linear_few_test", "mia_auc_features"} <= set(by[name])
+        assert not {"test", "train_f", "asr"} & set(by[name])
+    assert found.rows[2].time_ratio > 0
+    (again,) = (run for run in (cache_dir() / "forgetting").glob("*/run") if Run(run).recipe().method.name == "simclr")
+    recipe, original = Run(again).recipe(), Run(home / "simclr").recipe()
+    assert recipe.method == original.method
+    assert recipe.views == original.views
+    assert recipe.seed != original.seed
+    assert ForgetSplit.load(Path(recipe.data.without)).forget_rows.tolist() == gone.tolist()
+    assert fingerprint(Classifier(load_backbone(again).model)) == found.rows[1].model
+
+
+def test_what_a_backbone_cannot_do_is_said_before_it_is_pretrained_again(home: Path, tmp_path: Path) -> None:
+    before = set((cache_dir() / "forgetting").glob("*/run"))
+    with pytest.raises(UserError, match="scrub edits or trains a classifier head, but this model has none"):
+        forget(home / "simclr", "class:1", method="laf", compare=["scrub"], out=tmp_path / "out")
+    assert set((cache_dir() / "forgetting").glob("*/run")) == before
+
+
+def test_the_page_on_deletion_tells_what_each_method_needs_and_its_model_forgets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deletion.md").read_text()
+    lines = re.findall(r"^\| (`[a-z0-9_`, ]+`) \| (yes|–) \| (yes|–) \| (yes|–) \|", page, re.MULTILINE)
+    told = {n.strip(" `"): tuple(v == "yes" for v in needs) for names, *needs in lines for n in names.split(",")}
+    assert told == {n: (m.needs_labels, m.needs_retain, m.needs_head) for n, m in METHODS.items()}
+    (block,) = (b for b in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "timm" in b)
+    found: dict = {}
+    exec(compile(block, "docs/deletion.md", "exec"), found)
+    same = wrap(found["model"], (1, 32, 32))
+    assert fingerprint(same.head) == fingerprint(found["forgot"].head)
+    assert fingerprint(same.extractor) != fingerprint(found["forgot"].extractor)
+    assert "512" in capsys.readouterr().out
 
 
 def test_wrong_labels_are_forgotten_only_where_they_were_learnt(home: Path, tmp_path: Path) -> None:
