@@ -79,8 +79,21 @@ def test_tokens_are_pooled_as_asked() -> None:
         tokens = model.forward_features(images)
         assert torch.allclose(Backbone(model, pool="cls").eval()(images), tokens[:, 0])
         assert torch.allclose(Backbone(model, pool="mean").eval()(images), tokens[:, 1:].mean(1), atol=1e-6)
+        inner, prefix = model.forward_intermediates(images, indices=[1], return_prefix_tokens=True)[1][0]
+        assert torch.allclose(Backbone(model, layer=1, pool="cls").eval()(images), prefix[:, 0])
+        assert torch.allclose(Backbone(model, layer=1, pool="mean").eval()(images), inner.mean((2, 3)), atol=1e-6)
     with pytest.raises(UserError, match="class token"):
         Backbone(make(), pool="cls")
+
+
+def test_maps_with_the_channels_last_are_pooled_over_positions() -> None:
+    model = timm.create_model(
+        "swin_tiny_patch4_window7_224", num_classes=0, img_size=28, patch_size=2, window_size=7, embed_dim=24,
+        depths=(1, 1), num_heads=(2, 2), in_chans=1, pretrained_cfg_overlay={"input_size": (1, 28, 28)},
+    ).eval()  # fmt: skip
+    images = torch.randn(2, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.allclose(Backbone(model, pool="avg").eval()(images), model(images), atol=1e-6)
 
 
 def test_embed_takes_any_kind_of_image() -> None:

@@ -97,6 +97,12 @@ def test_a_whole_life(cli: Cli, data: str, tmp_path: Path) -> None:
     assert "already finished" in err
 
     first = (run / "backbone" / "model.safetensors").read_bytes()
+    # a mistake that only a step shows is found before the old run is given up
+    code, _, err = cli("pretrain", "rotation", f"data=folder:{data}", *TINY, "views.0.count=2", "--out", "run",
+                       "--overwrite")  # fmt: skip
+    assert code == 2
+    assert "learns from 1 view" in err
+    assert (run / "backbone" / "model.safetensors").read_bytes() == first
     assert cli("pretrain", "rotation", f"data=folder:{data}", *TINY, "--out", "run", "--overwrite", "-q")[0] == 0
     assert (run / "backbone" / "model.safetensors").read_bytes() == first
 
@@ -117,6 +123,10 @@ def test_a_flat_folder_without_labels_is_enough(cli: Cli, data: str, tmp_path: P
     assert code == 0, err
     assert "parameters" in out
     assert "steps" in out
+    code, out, err = cli("pretrain", "gsimclr", f"data={flat}", *TINY, "--dry-run")
+    assert code == 0, err
+    assert "at most 2" in out  # how many there are is known when the pseudo-labels are
+    assert "autoencoder" not in err
     assert not (tmp_path / "runs").exists()
     code, _, err = cli("pretrain", "supervised", f"data={flat}", *TINY)
     assert code == 2
@@ -147,6 +157,9 @@ def test_lists(cli: Cli) -> None:
         (["pretrain", "simclr", "batch_size=9000"], "batch_size=4096 or less"),
         (["pretrain", "mae", "backbone.args.patch_size=64"], "cannot"),
         (["pretrain", "mae", "backbone={name: resnet10_small}"], "vision transformer"),
+        (["pretrain", "swav", "backbone={name: vit_tiny_patch16_224, args: {patch_size: 4}}"], "20x20 pixels"),
+        (["pretrain", "simclr", "views.0.count=3"], "learns from 2 views"),
+        (["pretrain", "gsimclr", "method.clusters=64"], "method.clusters to 512 or more, or batch_size=64 or less"),
         (["pretrain", "old", "--resume"], "schema_version 0"),
         (["pretrain", "cut", "--resume"], "no whole checkpoint"),
         (["pretrain", "simclr", "--out", "file"], "is a file"),

@@ -53,6 +53,10 @@ def test_overrides_reach_every_kind_of_field() -> None:
 def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() -> None:
     assert load_recipe("simclr", ["backbone=resnet18"]).backbone.args == {}
     assert load_recipe("simclr", ["backbone=resnet18_small"]).backbone.args == {"stem_stride": 2}
+    assert load_recipe("simclr", ["backbone.name=resnet18"]).backbone.args == {}
+    assert load_recipe("simclr", ["backbone.name=resnet18_small"]).backbone.args == {"stem_stride": 2}
+    own = load_recipe("simclr", ["backbone.args={patch_size: 4}", "backbone.name=vit_tiny_patch16_224"]).backbone
+    assert own.args == {"patch_size": 4}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,7 @@ def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() ->
         ("optimizer.lrr=3", "unknown key 'optimizer.lrr'. Did you mean 'optimizer.lr'?"),
         ("metod.x=1", "unknown key 'metod'. Did you mean 'method'?"),
         ("logger=wandb", "unknown key 'logger'. Did you mean 'output.logger'?"),
+        ("temperatur=1", "unknown key 'temperatur'. Did you mean 'method.temperature'?"),
         ("method.temprature=1", "unknown key 'method.temprature'. Did you mean 'method.temperature'?"),
         ("views.0.sclae=[1,2]", "unknown key 'views.0.sclae'. Did you mean 'views.0.scale'?"),
         ("method=simclx", "unknown method 'simclx'. Did you mean 'simclr'?"),

@@ -135,6 +135,15 @@ def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> 
     assert saved["step"] == 3
     assert all(torch.isfinite(v).all() for v in saved["method"].values())
 
+    class Never(Method):
+        def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+            return {"loss": self.backbone(batch.views[0]).mean() * float("nan")}
+
+    model = Never(None, nn.Sequential(nn.Flatten(), nn.Linear(256, 3)), DataInfo(N, 1, 16, 16))
+    (tmp_path / "early").mkdir()
+    with pytest.raises(Diverged, match="nan at step 1; it was before the first checkpoint"):
+        run(model, tmp_path / "early")
+
 
 def test_a_signal_saves_and_says_so(tmp_path: Path) -> None:
     import os

@@ -75,13 +75,21 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images ``(B, C, H, W)`` to embeddings ``(B, D)``."""
         model: Any = self.model
+        if self.layer is not None and self.pool == "cls" and int(getattr(model, "num_prefix_tokens", 0)):
+            [(_, prefix)] = model.forward_intermediates(
+                images, indices=[self.layer], return_prefix_tokens=True, intermediates_only=True
+            )
+            return self._pooled(prefix, "cls")
         if self.layer is not None:
             output = model.forward_intermediates(images, indices=[self.layer], intermediates_only=True)[-1]
             return self._pooled(output, self.pool or "avg")
         if self.pool is None:
             embedding: Tensor = model(images)
             return embedding
-        return self._pooled(model.forward_features(images), self.pool)
+        output = model.forward_features(images)
+        if output.ndim == 4 and getattr(model, "output_fmt", "NCHW") == "NHWC":  # Swin and its kin
+            output = output.permute(0, 3, 1, 2)
+        return self._pooled(output, self.pool)
 
     def _pooled(self, output: Tensor, pool: str) -> Tensor:
         if output.ndim == 3:

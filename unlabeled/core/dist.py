@@ -18,13 +18,25 @@ from unlabeled.core.launch import launched
 
 _LOST = ("gloo", "nccl", "connection", "socket", "timed out", "timeout", "broken pipe", "monitoredbarrier")
 """Words of the errors that torch raises when another rank has gone; most have no type of their own."""
+_alone = False
 _control: dist.ProcessGroup | None = None
 """Small messages on the CPU, beside a group of GPUs."""
 
 
 def active() -> bool:
     """Whether more than one process takes part."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return not _alone and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it no other process is asked: all collectives are the identity."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def rank() -> int:

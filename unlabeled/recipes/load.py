@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,12 @@ def _numbers(value: Any) -> Any:
 def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """Set dotted paths in a copy of a raw recipe: ``optimizer.lr=0.3``, ``data=cifar10``, ``views.0.blur=0.5``.
 
-    A plain string for ``data`` or ``backbone`` sets its name and keeps the other settings, except for arguments of a
-    ``*_small`` network that another kind of network would not take.
+    A plain string for ``data`` or ``backbone`` sets its name and keeps the other settings. A new ``backbone.name`` of
+    another kind drops the recipe's arguments of a ``*_small`` network, which another network would not take.
     """
     content = yaml.safe_load(yaml.safe_dump(content))
+    overrides = list(overrides)
+    own_arguments = any(override.startswith("backbone.args") for override in overrides)
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path:
@@ -99,15 +102,18 @@ def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[s
         last = keys[-1]
         if isinstance(node, list):
             node[_position(node, last, path)] = value
-        elif path in ("data", "backbone") and isinstance(value, str):
-            old = node.get(path)
-            kept = dict(old) if isinstance(old, dict) else {}
-            if path == "backbone" and str(kept.get("name")).endswith("_small") != value.endswith("_small"):
-                kept.pop("args", None)  # stem_stride is for the networks that we made ourselves
-            node[path] = {**kept, "name": value}
-        else:
-            node[last] = value
+            continue
+        if path in ("data", "backbone") and isinstance(value, str):
+            node, last, path = _enter(node, path, path), "name", f"{path}.name"
+        other_kind = path == "backbone.name" and _is_small(node.get("name")) != _is_small(value)
+        if other_kind and not own_arguments:
+            node.pop("args", None)  # stem_stride is for the networks that we made ourselves
+        node[last] = value
     return content
+
+
+def _is_small(backbone: Any) -> bool:
+    return str(backbone).endswith("_small")
 
 
 def _enter(node: Any, key: str, path: str) -> Any:
@@ -149,8 +155,9 @@ def explain(
         known = list(parent.model_fields) if parent else []
         prefix = path.rpartition(".")[0]
         known = [f"{prefix}.{name}" if prefix else name for name in known]
-        inside = [] if prefix else _inside(model, path)
-        meant = nearest(inside[0], inside) if inside else nearest(path, known)
+        inside = {} if prefix else _inside(model, method)
+        close = get_close_matches(path, [*known, *inside], n=1, cutoff=0.5)
+        meant = f" Did you mean '{inside[close[0]]}'?" if close and close[0] not in known else nearest(path, known)
         return UserError(f"{where}: unknown key '{path}'.{meant}{more}")
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
@@ -161,14 +168,15 @@ def explain(
     )
 
 
-def _inside(model: type[BaseModel], name: str) -> list[str]:
-    """Where one level deeper there is a setting of this very name: ``lr`` is ``optimizer.lr``."""
-    return [
-        f"{key}.{name}"
-        for key, field in model.model_fields.items()
-        for part in _types(field.annotation)
-        if isinstance(part, type) and issubclass(part, BaseModel) and name in part.model_fields
-    ]
+def _inside(model: type[BaseModel], method: type[BaseModel] | None) -> dict[str, str]:
+    """The settings one level deeper, by their bare names: ``lr`` is ``optimizer.lr``."""
+    found: dict[str, str] = {}
+    for key, field in model.model_fields.items():
+        parts = [method] if key == "method" and method else _types(field.annotation)
+        for part in parts:
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found = {**{name: f"{key}.{name}" for name in part.model_fields}, **found}
+    return found
 
 
 def _model_at(model: type[BaseModel], path: Sequence[Any], method: type[BaseModel] | None) -> type[BaseModel] | None:

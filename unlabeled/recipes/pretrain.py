@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from unlabeled.recipes.loggers import check_logger, close_loggers, make_loggers
 from unlabeled.recipes.models import starting_backbone
 from unlabeled.recipes.outcome import describe, keep_outcome
 from unlabeled.recipes.ranks import end_with_parent, run_ranks
+from unlabeled.recipes.rehearsal import rehearse
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run, command_line, same_recipe
 from unlabeled.recipes.schema import Recipe
@@ -164,6 +165,7 @@ def prepare(recipe: Recipe) -> Prepared:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(recipe.seed, "method"))
         method = method_class(recipe.method, backbone, info)
+    method.check(recipe.batch_size)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
 
 
@@ -192,6 +194,8 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
     images = ready.images
     dist.wait_for_all()  # the first to decode a large data set may take hours
     dist.require_same({"data": images.fingerprint, "recipe": recipe.model_dump_json(exclude={"output"})})
+    if recipe.epochs and not resume:
+        rehearse(recipe, ready.method, images, ready.views)
     if dist.rank() == 0:
         # only now is it sure that the run can start: an older one is not given up before
         if not resume:
@@ -246,22 +250,24 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
 def dry_run(recipe: Recipe) -> dict[str, Any]:
     """Check everything, build the model, make one step, and say what training would be."""
     ready = prepare(recipe)
-    sampler_steps = Shuffled(len(ready.images), recipe.batch_size).batches_per_epoch()
-    folder = cache_dir() / "dry-run"
-    if recipe.epochs and not ready.method.needs_prepare:
-        train(
-            ready.method,
-            ready.images,
-            ready.views,
-            recipe.optimizer,
-            epochs=max(recipe.epochs, 1),
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            hardware=ready.hardware,
-            keeping=Keeping(folder=folder, save_seconds=float("inf"), log_every=10**9),
-            max_steps=1,
-        )
-        shutil.rmtree(folder, ignore_errors=True)
+    shuffled = Shuffled(len(ready.images), recipe.batch_size)
+    steps, most = shuffled.batches_per_epoch(), "at most " if ready.method.needs_prepare else ""
+    if recipe.epochs:
+        rehearse(recipe, ready.method, ready.images, ready.views)
+        with tempfile.TemporaryDirectory() as folder:
+            train(
+                ready.method,
+                ready.images,
+                ready.views,
+                recipe.optimizer,
+                epochs=recipe.epochs,
+                batch_size=recipe.batch_size,
+                seed=recipe.seed,
+                hardware=ready.hardware,
+                keeping=Keeping(folder=Path(folder), save_seconds=float("inf"), log_every=10**9),
+                max_steps=1,
+                sampler=shuffled,  # nothing was prepared from which a method could form its own batches
+            )
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in ready.method.named_children()}
     views = []
     for spec in recipe.views:
@@ -272,8 +278,8 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "parameters": parameters,
         "views": views,
         "precision": ready.hardware.precision,
-        "steps per epoch": sampler_steps,
-        "steps": sampler_steps * recipe.epochs,
+        "steps per epoch": f"{most}{steps}",
+        "steps": f"{most}{steps * recipe.epochs}",
         "memory": _memory(),
     }
 

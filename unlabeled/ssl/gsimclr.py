@@ -53,23 +53,31 @@ class GSimCLR(SimCLR):
             )
         self.register_buffer("pseudo_labels", torch.full((info.num_images,), -1, dtype=torch.int64))
 
-    def prepare(self, images: Images, *, seed: int, batch_size: int, cache: Path, device: torch.device) -> None:
-        """Train the denoising autoencoder, cluster its latents, keep the pseudo-labels.
+    def _clusters(self, batch_size: int) -> int:
+        return self.config.clusters or min(4 * batch_size, self.info.num_images // 2)
+
+    def check(self, batch_size: int) -> None:
+        """Make sure that there can be enough clusters.
 
         Raises:
             UserError: fewer clusters than images in a batch, or fewer images than clusters.
         """
-        clusters = self.config.clusters or min(4 * batch_size, len(images) // 2)
+        clusters, images = self._clusters(batch_size), self.info.num_images
         if clusters < batch_size:
             raise UserError(
                 f"method.clusters {clusters} is less than batch_size {batch_size}, and a batch takes one image of a "
                 f"cluster; set method.clusters to {2 * batch_size} or more, or batch_size={clusters} or less."
             )
-        if clusters > len(images):
+        if clusters > images:
             raise UserError(
-                f"method.clusters {clusters} is more than there are images ({len(images)}); "
-                f"set method.clusters to {len(images) // 2} or less."
+                f"method.clusters {clusters} is more than there are images ({images}); "
+                f"set method.clusters to {images // 2} or less."
             )
+
+    def prepare(self, images: Images, *, seed: int, batch_size: int, cache: Path, device: torch.device) -> None:
+        """Train the denoising autoencoder, cluster its latents, keep the pseudo-labels."""
+        self.check(batch_size)
+        clusters = self._clusters(batch_size)
         labels = pseudo_labels(
             images, self.info.channels, clusters, self.config.autoencoder, seed=seed, cache=cache, device=device
         )

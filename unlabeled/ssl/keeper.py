@@ -132,9 +132,11 @@ class Keeper(pl.Callback):
             Diverged: always.
         """
         step, what = min(found for found in dist.everyone(problem) if found is not None)
+        kept = f"the last good checkpoint (step {self.saved_step}) is kept in {self.keeping.folder}"
+        if not self.keeping.checkpoint.is_file():
+            kept = "it was before the first checkpoint, so nothing of it is kept (start again with --overwrite)"
         raise Diverged(
-            f"{what} at step {step}; the last good checkpoint (step {self.saved_step}) is kept "
-            f"in {self.keeping.folder}. Likely causes: optimizer.lr too high, too short a warm-up "
+            f"{what} at step {step}; {kept}. Likely causes: optimizer.lr too high, too short a warm-up "
             "(optimizer.warmup_epochs), half precision (hardware.precision=32-true), or broken images; "
             "optimizer.clip bounds the gradients, on_divergence=rollback goes on with a lower rate.",
             step=step,

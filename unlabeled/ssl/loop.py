@@ -23,7 +23,7 @@ from unlabeled.core.progress import progress, say
 from unlabeled.ssl.batches import BatchStream, LabelledImages, Schedule, Shuffled
 from unlabeled.ssl.checkpoint import Checkpoint, Rollback, load_checkpoint, restore, save_checkpoint
 from unlabeled.ssl.keeper import Keeper, Keeping, Observer
-from unlabeled.ssl.method import Method
+from unlabeled.ssl.method import BatchSampler, Method
 from unlabeled.ssl.metrics import Window
 from unlabeled.ssl.module import MakesViews, Pretraining
 from unlabeled.ssl.optim import OptimizerConfig
@@ -82,6 +82,7 @@ def train(
     observer: Observer | None = None,
     resume: bool = False,
     max_steps: int | None = None,
+    sampler: BatchSampler | None = None,
 ) -> int:
     """Train ``method`` in place and leave a checkpoint; return the number of optimiser steps done in all.
 
@@ -89,6 +90,7 @@ def train(
 
     Args:
         max_steps: end early after this many steps (a dry run writes no checkpoint).
+        sampler: which images form the batches; default: the method's own, else plain shuffling.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived, and the state was saved; or another rank has gone.
@@ -103,8 +105,8 @@ def train(
             restore(method, checkpoint, keeping.checkpoint)
             rollbacks[:] = checkpoint.rollbacks
         # after the weights: G-SimCLR's batches follow from pseudo-labels that the checkpoint holds
-        sampler = method.sampler(batch_size) or Shuffled(len(images), batch_size)
-        schedule = Schedule(epochs, sampler.batches_per_epoch(), batch_size, config.accumulate, seed)
+        order = sampler or method.sampler(batch_size) or Shuffled(len(images), batch_size)
+        schedule = Schedule(epochs, order.batches_per_epoch(), batch_size, config.accumulate, seed)
         if checkpoint is not None:
             checkpoint.require_schedule(schedule.total, schedule.per_epoch, keeping.checkpoint)
         module = Pretraining(method, views, config, schedule, LOWER ** len(rollbacks))
@@ -113,13 +115,13 @@ def train(
         if module.start >= schedule.total:
             return schedule.total
         if dist.active():
-            rows = sampler.epoch(seed, module.start // schedule.per_epoch)
-            order = f"{zlib.crc32(rows.tobytes()):08x}"
-            dist.require_same({"first step": module.start, "steps": schedule.total, "batches": order})
+            rows = order.epoch(seed, module.start // schedule.per_epoch)
+            batches = f"{zlib.crc32(rows.tobytes()):08x}"
+            dist.require_same({"first step": module.start, "steps": schedule.total, "batches": batches})
             synchronise_batchnorm(method)
         window = Window() if checkpoint is None else Window.from_state(checkpoint.window)
         keeper = Keeper(module, keeping, window, observer, rollbacks)
-        stream = BatchStream(images, sampler, schedule, module.start, method.needs_labels)
+        stream = BatchStream(images, order, schedule, module.start, method.needs_labels)
         try:
             done = _fit(module, keeper, stream, hardware, checkpoint, max_steps)
         except Diverged as error:

@@ -159,6 +159,9 @@ class Method(nn.Module):
         """D, the size of the backbone's output."""
         return int(cast(int, self.backbone.num_features))
 
+    def check(self, batch_size: int) -> None:
+        """Raise a :class:`UserError` for batches of a size that cannot be served; called before anything is written."""
+
     def prepare(self, images: Images, *, seed: int, batch_size: int, cache: Path, device: torch.device) -> None:
         """Run a stage of the method's own before training (G-SimCLR's pseudo-labels); cached in ``cache``."""
 

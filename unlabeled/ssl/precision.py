@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -50,7 +51,8 @@ def smaller_than_a_stride(backbone: nn.Module, shape: tuple[int, int, int]) -> b
 
     hooks = [layer.register_forward_pre_hook(look) for layer in backbone.modules() if isinstance(layer, nn.Conv2d)]
     training = backbone.training
-    with torch.no_grad():
+    # a size it cannot take is refused where a step is rehearsed
+    with torch.no_grad(), suppress(RuntimeError, AssertionError, ValueError):
         backbone.eval()(torch.zeros(1, *shape))
     backbone.train(training)
     for hook in hooks:
