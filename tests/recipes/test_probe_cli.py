@@ -142,5 +142,14 @@ def test_mistakes_are_named_before_anything_is_computed(
 def test_the_python_of_the_page_runs() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", DOC.read_text(), re.DOTALL | re.MULTILINE)
     assert blocks
+    names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, str(DOC), "exec"), {})
+        exec(compile(block, str(DOC), "exec"), names)
+
+
+def test_the_page_names_every_measure() -> None:
+    from unlabeled.probes import measures
+
+    made = {n for n, f in vars(measures).items() if getattr(f, "__module__", "") == measures.__name__}
+    public = {n for n in made if not n.startswith("_")} - {"measure"}
+    assert {n for n in public if f"`{n}`" not in DOC.read_text()} == set()
