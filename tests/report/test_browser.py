@@ -121,4 +121,12 @@ def test_the_button_changes_light_to_dark(opened: Any) -> None:
 def test_it_prints(opened: Any) -> None:
     import base64
 
+    opened.execute_script("document.documentElement.dataset.theme = 'dark'")
     assert base64.b64decode(opened.print_page()).startswith(b"%PDF")
+    # nothing is folded away on paper, and dark pages are printed on white
+    assert opened.execute_script("return [...document.querySelectorAll('details')].every((d) => d.open)")
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    look = "const s = getComputedStyle(document.querySelector(arguments[0])); return s[arguments[1]]"
+    assert opened.execute_script(look, "nav", "display") == "none"
+    assert opened.execute_script(look, "body", "backgroundColor") == "rgb(255, 255, 255)"
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
