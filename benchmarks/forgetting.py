@@ -3,7 +3,7 @@
 ``python benchmarks/forgetting.py train`` trains the originals and the retrained models,
 ``python benchmarks/forgetting.py run`` forgets with every method and writes the section ``forgetting`` of RESULTS.md,
 ``python benchmarks/forgetting.py search --task "data removal"`` tries LAF settings, judged on training images only.
-All of it goes on where it was interrupted. The paper's training takes ``--epochs 20 --lr 1e-4``.
+All of it goes on where it was interrupted. ``--epochs 6 --lr 4e-4``: a third of the time.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ TASKS = {"class removal": "class:0", "data removal": "random:40%@5-9", "noisy la
 UNSEEN = 1000
 """Test images given to the stopping rule as unseen ones, without labels; nothing is judged on them."""
 
-# The released settings (20 epochs, 5e-5, 1e-4) take more steps than a quarter of this shortened retraining allows.
-# These were chosen by trials like those of ``search``: on training images, by the distance to the retrained model.
+# The released settings (20 epochs of all images, 5e-5, 1e-4) take more time than a quarter of retraining.
+# These were chosen by trials like ``search``: on training images of seed 0, by the distance to the retrained model.
 FAST = {"vae_batch_size": 256, "max_retain": 10_000}
 LAF_SETTINGS: dict[str, dict[str, Any]] = {
-    "class removal": {**FAST, "epochs": 2, "lr_ue": 1.5e-4, "lr_ra": 1.5e-4, "temperature": 20.0},
+    "class removal": {**FAST, "epochs": 4, "lr_ue": 1e-4, "lr_ra": 2e-4, "temperature": 10.0},
     "data removal": {**FAST, "epochs": 1, "lr_ue": 1e-4, "lr_ra": 1e-4, "temperature": 20.0, "phi": "squared"},
     "noisy labels": {**FAST, "epochs": 1, "lr_ue": 5e-5, "lr_ra": 1e-4, "temperature": 20.0},
 }
@@ -268,8 +268,8 @@ def report(found: Mapping[str, list[Row]], args: argparse.Namespace) -> str:
         "## Forgetting: Fashion-MNIST, 2-conv network",
         "",
         f"`python benchmarks/forgetting.py train && python benchmarks/forgetting.py run` on {machine()}, one thread. "
-        f"Training: Adam {args.lr:g}, weight decay 1e-4, batches of 32, {args.epochs} epochs (the paper: 1e-4, 20 "
-        "epochs; shortened so that three tasks fit a shared CPU). Mean ± standard deviation over the seeds that ran. "
+        f"Training: Adam {args.lr:g}, weight decay 1e-4, batches of 32, {args.epochs} epochs (the paper's: 1e-4, 20). "
+        "Mean ± standard deviation over the seeds that ran. "
         "Accuracies and shares in %. `time_ratio` is processor time over retraining's. At most 4000 retain, forget and "
         f"test images are measured; the first {UNSEEN} test images serve only the stopping rule, unlabelled. "
         "`test_f`: test images of the removed class. `member_share`: forget images that a balanced attacker (fitted "
@@ -305,8 +305,8 @@ def main() -> None:
     parser.add_argument("command", choices=["train", "run", "search", "report"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--task", choices=list(TASKS), action="append", help="default: all")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--baselines", type=int, default=3, help="run: seeds of the baselines that need labels")
     parser.add_argument(
         "--baseline-task", choices=list(TASKS), action="append", help="run: tasks of those; default: all"
