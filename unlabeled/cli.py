@@ -212,7 +212,7 @@ def forget_command(
         data_dir=data_dir,
         method=method,
         settings=settings or (),
-        compare=[name for name in compare.split(",") if name and name not in ("retrain", "head_only", "original")],
+        compare=[n for n in map(str.strip, compare.split(",")) if n and n not in ("retrain", "head_only", "original")],
         retrain=retrain,
         seeds=seeds,
         seed=seed,

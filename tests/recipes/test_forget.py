@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from unlabeled import backbones
+from unlabeled.cli import main
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.core.progress import set_quiet
@@ -206,21 +207,40 @@ def test_a_model_whose_embedding_cannot_be_found(home: Path, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_exact_forgetting_by_name_and_three_seeds(home: Path, tmp_path: Path) -> None:
-    found = forget(
-        home / "classifier",
-        "class:1",
-        method="nmc",
-        compare=["lda", "ridge"],
-        retrain=False,
-        seeds=3,
-        out=tmp_path / "o",
-    )
-    names = ["original", "head_only", "nmc", "lda", "ridge"]
-    assert [(r.method, r.seed) for r in found.rows] == [(name, seed) for seed in range(3) for name in names]
-    assert [r.measures["train_f"] for r in found.rows if r.method == "nmc"] == [0.0] * 3
+def test_exact_forgetting_compared_over_seeds_on_the_command_line(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--forget", "class:2", "--method", "nmc", "--compare", "retrain, head_only, lda", "--seeds", "2"]
+    command = [
+        "unlabeled",
+        "forget",
+        str(home / "classifier"),
+        *arguments,
+        "--no-retrain",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as leave:
+        main()
+    shown, err = capsys.readouterr()
+    assert not leave.value.code, err
+    rows = json.loads((tmp_path / "o" / "forgetting" / "rows.json").read_text())
+    assert [(r["method"], r["seed"]) for r in rows] == [
+        (m, s) for s in (0, 1) for m in ("original", "head_only", "nmc", "lda")
+    ]
+    assert [r["measures"]["train_f"] for r in rows if r["method"] in ("nmc", "lda")] == [0.0] * 4
     assert load_classifier(tmp_path / "o").head.weight.shape[0] == 3
-    assert "nmc beside head_only" in found.verdict[-1]
+    assert "class:2: 60 of 180 images" in shown
+    assert "nmc beside head_only" in shown
+    assert " ± " in (tmp_path / "o" / "table.md").read_text()
+    record = json.loads((tmp_path / "o" / "record.json").read_text())
+    assert record["request"]["spec"] == "class:2"
+    assert record["method"]["name"] == "nmc"
+    assert record["method"]["read_labels"] is True
+    assert record["measures"]["after"]["train_f"] == 0 < record["measures"]["before"]["train_f"]
+    again = ForgetSplit.load(tmp_path / "o" / "forgetting" / "split.npz")
+    assert [image["row"] for image in record["images"]] == again.forget_rows.tolist() == list(range(2, 180, 3))
 
 
 def test_a_killed_forget_goes_on_where_it_stopped(home: Path, tmp_path: Path) -> None:
