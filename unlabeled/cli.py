@@ -87,7 +87,9 @@ def data_command() -> None:
     from unlabeled.data import list_data
 
     for entry in list_data():
-        found = f"found: {entry.found}" if entry.found else "not here; downloaded when asked for"
+        yours = ":" in entry.name or "/" in entry.name
+        missing = "yours to name" if yours else "not here; downloaded when asked for"
+        found = f"found: {entry.found}" if entry.found else missing
         typer.echo(f"{entry.name:18} {entry.description}  [{found}]")
 
 

@@ -55,6 +55,7 @@ def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() ->
     assert load_recipe("simclr", ["backbone=resnet18_small"]).backbone.args == {"stem_stride": 2}
     assert load_recipe("simclr", ["backbone.name=resnet18"]).backbone.args == {}
     assert load_recipe("simclr", ["backbone.name=resnet18_small"]).backbone.args == {"stem_stride": 2}
+    assert load_recipe("mae", ["backbone.name=vit_small_patch16_224"]).backbone.args == {"patch_size": 4}
     own = load_recipe("simclr", ["backbone.args={patch_size: 4}", "backbone.name=vit_tiny_patch16_224"]).backbone
     assert own.args == {"patch_size": 4}
 

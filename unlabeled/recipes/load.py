@@ -82,8 +82,8 @@ def _numbers(value: Any) -> Any:
 def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """Set dotted paths in a copy of a raw recipe: ``optimizer.lr=0.3``, ``data=cifar10``, ``views.0.blur=0.5``.
 
-    A plain string for ``data`` or ``backbone`` sets its name and keeps the other settings. A new ``backbone.name`` of
-    another kind drops the recipe's arguments of a ``*_small`` network, which another network would not take.
+    A plain string for ``data`` or ``backbone`` sets its name and keeps the other settings. A new ``backbone.name``
+    drops the recipe's arguments of the old one, all but the stride or patch size that fits the images.
     """
     content = yaml.safe_load(yaml.safe_dump(content))
     overrides = list(overrides)
@@ -105,9 +105,11 @@ def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[s
             continue
         if path in ("data", "backbone") and isinstance(value, str):
             node, last, path = _enter(node, path, path), "name", f"{path}.name"
-        other_kind = path == "backbone.name" and _is_small(node.get("name")) != _is_small(value)
-        if other_kind and not own_arguments:
-            node.pop("args", None)  # stem_stride is for the networks that we made ourselves
+        if path == "backbone.name" and value != node.get("name") and not own_arguments:
+            # stem_stride is for the networks that we made ourselves, width and depth are another network's
+            fits = ("stem_stride", "patch_size") if _is_small(value) == _is_small(node.get("name")) else ()
+            old = node.get("args")
+            node["args"] = {key: old[key] for key in fits if key in old} if isinstance(old, dict) else {}
         node[last] = value
     return content
 
