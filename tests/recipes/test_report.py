@@ -75,7 +75,7 @@ def test_the_views_are_those_of_the_first_step(runs: dict[str, Run], monkeypatch
     monkeypatch.setattr(Views, "__call__", watched)
     set_quiet(True)
     pretrain(runs["simclr"].recipe(), runs["simclr"].folder.parent / "again")
-    first, seen = seen[0], []
+    first, seen = next(views for views in seen if len(views) > 2), []  # after the rehearsal on two images
     gather(runs["simclr"], "simclr", points=12, bank=12)
     set_quiet(False)
     np.testing.assert_allclose(seen[0], first[: len(seen[0])], atol=1e-5)
