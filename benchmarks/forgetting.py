@@ -54,7 +54,7 @@ FAST = {"vae_batch_size": 256, "max_retain": 10_000}
 LAF_SETTINGS: dict[str, dict[str, Any]] = {
     "class removal": {**FAST, "epochs": 4, "lr_ue": 1e-4, "lr_ra": 2e-4, "temperature": 10.0},
     "data removal": {**FAST, "epochs": 1, "lr_ue": 1e-4, "lr_ra": 1e-4, "temperature": 20.0, "phi": "squared"},
-    "noisy labels": {**FAST, "epochs": 1, "lr_ue": 5e-5, "lr_ra": 1e-4, "temperature": 20.0},
+    "noisy labels": {**FAST, "epochs": 2, "lr_ue": 1e-4, "lr_ra": 2e-4, "temperature": 10.0},
 }
 ACCURACIES = ("train_r", "train_f", "test", "test_r", "test_f", "time_ratio", "seconds")
 LEAKAGE = ("asr", "mia_accuracy_outputs", "mia_auc_outputs", "mia_auc_features", "member_share_outputs")
