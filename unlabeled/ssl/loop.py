@@ -62,10 +62,11 @@ class Hardware:
 
 
 def best_precision(accelerator: str) -> Precision:
-    """bfloat16 where the hardware multiplies it natively (recent GPUs, CPUs with AMX), else float32."""
+    """bfloat16 where the hardware multiplies it natively (recent GPUs, CPUs with AMX or AVX-512 BF16), else float32."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
 
 
 def train(

@@ -38,7 +38,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
 def smaller_than_a_stride(backbone: nn.Module, shape: tuple[int, int, int]) -> bool:
     """Whether a convolution of ``backbone`` sees maps smaller than its stride on ``(C, H, W)`` images.
 
-    PyTorch's bfloat16 convolutions on CPU (oneDNN, seen with torch 2.15 on AMX) then read memory that nobody wrote when
+    PyTorch's bfloat16 convolutions on CPU (oneDNN, seen with torch 2.15) then read memory that nobody wrote when
     they compute the gradient of the weights: training is not repeatable, and NaN sooner or later.
     """
     found = False
