@@ -120,6 +120,12 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path: Path) -> N
     run(parts, tmp_path / "b", accumulate=3)
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+    rows, expected = (read_metrics(tmp_path / name / "metrics.csv") for name in ("b", "a"))
+    assert len(rows) == len(expected)  # a part of the first batch is no step
+    for ours, theirs in zip(rows, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        for key in ours.keys() - {"images_per_second"}:
+            assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=1e-4, abs=1e-6), key
 
 
 def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
