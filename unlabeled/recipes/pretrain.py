@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tempfile
 from contextlib import nullcontext
@@ -164,7 +165,10 @@ def prepare(recipe: Recipe) -> Prepared:
     hardware = _without_broken_precision(hardware, recipe, backbone, (channels, smallest, smallest))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(recipe.seed, "method"))
+        given = copy.deepcopy(backbone.state_dict())
         method = method_class(recipe.method, backbone, info)
+    if recipe.backbone.weights is not None:
+        backbone.load_state_dict(given)  # instead of what MAE initialises by itself
     method.check(recipe.batch_size)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
 
