@@ -99,9 +99,10 @@ def _on_this_rank(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> No
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where a run goes if nobody says: one folder per recipe, data, backbone and seed."""
-    data = "".join(c if c.isalnum() or c in "-_." else "-" for c in recipe.data.name).strip("-.")[-40:]
-    return Path("runs") / f"{recipe.name}-{data}-{recipe.backbone.name}-s{recipe.seed}"
+    """Where a run goes if nobody says: a folder in ``runs/``, whatever the names of recipe, data and backbone hold."""
+    names = (recipe.name, recipe.data.name, recipe.backbone.name)
+    plain = ("".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")[-40:] for name in names)
+    return Path("runs") / f"{'-'.join(plain)}-s{recipe.seed}"
 
 
 def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
