@@ -205,6 +205,11 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         # only now is it sure that the run can start: an older one is not given up before
         if not resume:
             run.clear()
+        elif recipe.data.store and run.read_json("data.json").get("fingerprint") not in (None, images.fingerprint):
+            raise UserError(
+                f"the images of '{recipe.data.name}' are not those that {run.folder} learned from so far; put the old "
+                "ones back, or start again with --overwrite."
+            )
         run.begin(recipe, command_line())
         describe(run, images)
     if ready.method.needs_prepare and not resume:  # what was prepared is in the checkpoint
