@@ -175,7 +175,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
-        grad = grads[0].contiguous()
+        grad = grads[0].clone(memory_format=torch.contiguous_format)  # what comes in may be another's gradient, too
         dist.all_reduce(grad)
         return grad.chunk(world_size())[rank()]
 
