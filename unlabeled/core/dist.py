@@ -150,6 +150,12 @@ def require_same(facts: Mapping[str, object]) -> None:
                 )
 
 
+def from_first(tensor: Tensor) -> None:
+    """Give every rank, in place, what rank 0 has in ``tensor``, which lies on the CPU."""
+    if active():
+        dist.broadcast(tensor, 0, group=_control)
+
+
 def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The mean of 0-d tensors over all ranks, which hold the same names."""
     if not active() or not values:

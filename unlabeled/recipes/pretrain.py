@@ -212,15 +212,28 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
             )
         run.begin(recipe, command_line())
         describe(run, images)
+    try:
+        _learn(run, recipe, ready, resume)
+    except (Interrupted, KeyboardInterrupt) as error:
+        said = f"stopped{error}" if isinstance(error, KeyboardInterrupt) else error
+        raise Interrupted(f"{said}; go on with: unlabeled pretrain {run.folder} --resume") from error
+
+
+def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
+    """What takes long: a method's own preparations, then the training; its outcome is kept."""
+    images = ready.images
     if ready.method.needs_prepare and not resume:  # what was prepared is in the checkpoint
-        ready.method.prepare(
-            images.without_labels(),
-            seed=recipe.seed,
-            batch_size=recipe.batch_size,
-            cache=cache_dir() / "prepared",
-            device=torch.device("cpu"),
-        )
+        if dist.rank() == 0:  # hosts that share no cache would do it again, and round differently
+            ready.method.prepare(
+                images.without_labels(),
+                seed=recipe.seed,
+                batch_size=recipe.batch_size,
+                cache=cache_dir() / "prepared",
+                device=torch.device("cpu"),
+            )
         dist.wait_for_all()
+        for buffer in ready.method.buffers():
+            dist.from_first(buffer)
     settings = recipe.model_dump(mode="json")
     loggers = make_loggers(recipe.output.logger, run.folder, settings) if dist.rank() == 0 else []
     keeping = Keeping(
@@ -248,8 +261,6 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
             resume=resume,
         )
         status = "success"
-    except Interrupted as error:
-        raise Interrupted(f"{error}; go on with: unlabeled pretrain {run.folder} --resume") from error
     finally:
         close_loggers(keeping.loggers, status)
     if dist.rank() == 0:
