@@ -92,7 +92,9 @@ def _signals_handed_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[Non
         for rank in ranks:
             rank.send_signal(number)
 
-    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python lets the main thread alone handle signals
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.signal(number, hand_on) for number in numbers}
     try:
         yield
     finally:
