@@ -115,9 +115,9 @@ def read():
 
 
 def gradients_of_a_sum():
-    """Of ``gather(x) + y``, whose two summands get one and the same gradient to work with."""
+    """Of ``y + gather(x)``, which get one and the same gradient; that of y is worked on after x's was gathered."""
     x, y = torch.ones(2, requires_grad=True), torch.zeros(2 * dist.world_size(), requires_grad=True)
-    (dist.gather(x) + y).square().sum().backward()
+    (1 * y + dist.gather(x)).square().sum().backward()
     return {"x": x.grad, "y": y.grad}
 
 
