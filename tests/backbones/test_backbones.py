@@ -110,6 +110,15 @@ def test_embed_takes_any_kind_of_image() -> None:
         backbone.embed(torch.zeros(3, 1, 28, 28, dtype=torch.int64))
 
 
+def test_a_model_is_read_where_it_lies_and_keeps_its_mode() -> None:
+    model = make()
+    for mode in (True, False):
+        Backbone(model.train(mode)).embed(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
+        assert all(module.training is mode for module in model.modules())
+    away = Backbone(make().to("meta"))  # any device but the CPU, on any machine
+    assert away.mean.device.type == away.std.device.type == "meta"
+
+
 def test_calibration_gives_batchnorm_the_data_statistics() -> None:
     model = make()
     batches = [torch.randn(32, 1, 28, 28) * 3 + 1 for _ in range(4)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,19 @@ def test_killed_runs_end_as_undisturbed_ones(
         if kills >= 2:
             return
     pytest.fail("the runs ended before they could be killed")
+
+
+def test_a_sigterm_while_something_is_prepared_says_how_to_go_on(
+    known: dict[str, Scenario], zygote: Zygote, tmp_path: Path
+) -> None:
+    argv = [*known["pretrain gsimclr"].argv, "method.autoencoder.epochs=100000"]
+    process, deadline = zygote.start(argv, tmp_path), time.monotonic() + 60
+    while not list(tmp_path.glob("cache/prepared/*/.lock")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(10) == 1
+    last = process.output().splitlines()[-1]
+    assert last == "unlabeled: stopped by SIGTERM; go on with: unlabeled pretrain run --resume"
 
 
 def test_the_harness_sees_what_is_broken(known: dict[str, Scenario], stage: Path, tmp_path: Path) -> None:

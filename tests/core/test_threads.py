@@ -51,10 +51,23 @@ def test_quota_of_the_first_version(machine: Path, quota: str, cores: int) -> No
 def test_what_the_user_set_stays(machine: Path) -> None:
     environment: dict[str, str] = {}
     threads.settle_threads(environment)
-    assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "4"}
+    assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "4", "UNLABELED_THREADS": "4"}
     environment = {"GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": "2"}
     threads.settle_threads(environment)
     assert environment == {"GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": "2"}
+
+
+def test_processes_share_the_cores_unless_the_user_said_how_many(machine: Path) -> None:
+    for processes, each in ((1, "4"), (2, "2"), (3, "1"), (9, "1")):
+        settled: dict[str, str] = {}
+        threads.settle_threads(settled)
+        for environment in (settled, {}):  # from the command line and from Python
+            threads.share_threads(environment, processes)
+            assert environment["OMP_NUM_THREADS"] == each
+    chosen = {"OMP_NUM_THREADS": "3"}
+    threads.settle_threads(chosen)
+    threads.share_threads(chosen, 2)
+    assert chosen["OMP_NUM_THREADS"] == "3"
 
 
 def test_the_command_line_settles_them_before_torch() -> None:

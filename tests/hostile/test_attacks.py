@@ -27,7 +27,7 @@ from unlabeled.probes import storage
 from unlabeled.probes.forgetting.epochs import Checkpoint
 from unlabeled.probes.forgetting.split import ForgetSplit
 from unlabeled.probes.store import Store
-from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.pretrain import default_folder, pretrain
 from unlabeled.recipes.report import report
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run
@@ -352,6 +352,17 @@ def test_attacks_that_are_read_as_data_do_nothing(name: str, run: Path) -> None:
         plant(run)
         open_it(run)
         assert digest(run) == before
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere/x", "/tmp/elsewhere", "..", "a/b", "\\\\host\\x", "\0", "x" * 999])
+def test_a_recipe_does_not_choose_where_its_run_is_written(name: str) -> None:
+    recipe = load_recipe("simclr")
+    parts = {part: getattr(recipe, part).model_copy(update={"name": name}) for part in ("data", "backbone")}
+    folder = default_folder(recipe.model_copy(update={"name": name, **parts}))
+    assert folder.parent == Path("runs")
+    assert len(folder.name) < 200
+    assert folder.name.isprintable()
+    assert not set(folder.name) & set("/\\:")
 
 
 def test_there_are_enough_of_them() -> None:

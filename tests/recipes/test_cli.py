@@ -102,6 +102,10 @@ def test_a_whole_life(cli: Cli, data: str, tmp_path: Path) -> None:
                        "--overwrite")  # fmt: skip
     assert code == 2
     assert "learns from 1 view" in err
+    single = ("batch_size=2", "optimizer.accumulate=2")  # BatchNorm has nothing to normalise one value by
+    code, _, err = cli("pretrain", "supervised", f"data=folder:{data}", *TINY, *single, "--out", "run", "--overwrite")
+    assert code == 2
+    assert "cannot be trained on views of 16x16 pixels (Expected more than 1 value" in err
     assert (run / "backbone" / "model.safetensors").read_bytes() == first
     assert cli("pretrain", "rotation", f"data=folder:{data}", *TINY, "--out", "run", "--overwrite", "-q")[0] == 0
     assert (run / "backbone" / "model.safetensors").read_bytes() == first

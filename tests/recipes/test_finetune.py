@@ -17,10 +17,12 @@ import torch
 
 from unlabeled.backbones import load_config
 from unlabeled.cli import main
+from unlabeled.core.errors import UserError
 from unlabeled.core.progress import set_quiet
 from unlabeled.recipes.forget import load_classifier
 from unlabeled.recipes.models import load_backbone
-from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.pretrain import prepare, pretrain
+from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -133,6 +135,17 @@ def test_stopped_and_resumed_ends_with_the_same_weights(cli: Cli, home: Path, tm
         one, two = ((tmp_path / run / part / "model.safetensors").read_bytes() for run in ("whole", "stopped"))
         assert one == two
     assert (tmp_path / "stopped" / "finetune.json").read_text() == (tmp_path / "whole" / "finetune.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["mae", "rotation"])
+def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
+    run = home / {"mae": "vit", "rotation": "resnet"}[name]
+    settings = [f"data=npz:{home / 'data.npz'}", "batch_size=12", f"backbone.weights={run}"]
+    backbone = prepare(load_recipe(name, settings)).method.backbone
+    for key, value in load_backbone(run).model.state_dict().items():
+        assert torch.equal(backbone.state_dict()[key], value), key
+    with pytest.raises(UserError, match=r"starts from random weights of its own; leave backbone\.weights out"):
+        load_recipe("random_teacher", settings)
 
 
 @pytest.mark.parametrize(

@@ -91,13 +91,13 @@ def ranks_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def test_two_ranks_end_with_the_weights_of_one(here: Path) -> None:
     set_quiet(True)
-    pretrain("simclr", "one", overrides=(*SETTINGS, "epochs=1"))
-    done = run([*UNLABELED, "pretrain", "simclr", *SETTINGS, "epochs=1", "hardware.devices=2", "--out", "two"])
+    pretrain("gsimclr", "one", overrides=(*SETTINGS, "epochs=1"))  # whose pseudo-labels rank 0 hands to the other
+    done = run([*UNLABELED, "pretrain", "gsimclr", *SETTINGS, "epochs=1", "hardware.devices=2", "--out", "two"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("probe it") == 1
     assert_same("one", "two", 2e-4)
     ours, theirs = ((here / name / "metrics.csv").read_text().splitlines() for name in ("one", "two"))
-    assert len(ours) == len(theirs) == 5  # four steps of 32 of the 128 training images
+    assert len(ours) == len(theirs) > 2  # a row a step: batches of 32 from 64 clusters of 128 training images
     assert "hardware.devices=2" in json.loads((here / "two" / "environment.json").read_text())["command"]
 
 

@@ -83,6 +83,11 @@ def test_what_cannot_be_repeated_is_refused(made: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=np.zeros((64, 8, 8), dtype=np.uint8), y=np.arange(64) % 2)
     with pytest.raises(UserError, match="are not those that"):
         rerun(made)
+    facts = (made / "data.json").read_text()
+    shutil.rmtree(made / "backbone")  # not finished: it can be resumed, but not on other images either
+    with pytest.raises(UserError, match="learned from so far"):
+        pretrain(made, resume=True)
+    assert (made / "data.json").read_text() == facts
     (made / "forgetting").mkdir()
     with pytest.raises(UserError, match="made by forgetting"):
         rerun(made)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -22,12 +23,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from unlabeled.core import dist
+from unlabeled.data import ImageSet
+from unlabeled.ssl.batches import BatchStream, Schedule
 from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.samplers import DiverseBatches
 from unlabeled.ssl.syncnorm import synchronise_batchnorm
 
 BATCH, STEPS = 8, 3
 WORLDS = (4, 2)
+PSEUDO_LABELS = np.arange(64) ** 2 % 23  # twelve clusters of unequal sizes
 INFO = DataInfo(num_images=64, channels=1, height=8, width=8, num_classes=3, mean=(0.5,), std=(0.5,))
 SIZES = {
     "rotation": (8,),
@@ -100,6 +105,22 @@ def run(name):
     return {"gradients": gradients, "losses": torch.stack(losses), "state": method.state_dict()}
 
 
+def read():
+    """The global batches that the ranks' streams make up together, for G-SimCLR's sampler."""
+    images = ImageSet.from_arrays(np.zeros((64, 1, 8, 8), np.uint8), None, name="black")
+    sampler = DiverseBatches(PSEUDO_LABELS, BATCH)
+    schedule = Schedule(epochs=3, per_epoch=sampler.batches_per_epoch(), batch_size=BATCH, accumulate=1, seed=5)
+    stream = BatchStream(images, sampler, schedule, 0, with_labels=False)
+    return torch.stack([torch.cat(dist.everyone(batch["rows"])) for batch in stream])
+
+
+def gradients_of_a_sum():
+    """Of ``y + gather(x)``, which get one and the same gradient; that of y is worked on after x's was gathered."""
+    x, y = torch.ones(2, requires_grad=True), torch.zeros(2 * dist.world_size(), requires_grad=True)
+    (1 * y + dist.gather(x)).square().sum().backward()
+    return {"x": x.grad, "y": y.grad}
+
+
 def main(rank, folder):
     torch.set_num_threads(1)
     for world in WORLDS:
@@ -112,6 +133,9 @@ def main(rank, folder):
             result = run(name)
             if rank == world - 1:  # not rank 0, whose slices begin at 0
                 torch.save(result, folder / f"{name}-{world}.pt")
+        more = {"rows": read(), "sum": gradients_of_a_sum()}
+        if rank == world - 1:
+            torch.save(more, folder / f"more-{world}.pt")
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
@@ -138,6 +162,21 @@ def test_ranks_give_the_gradients_of_one_process(name, world, results):
             assert difference <= 1e-5 * float(gradient.norm()) + 1e-12 * largest, key
     for key, value in expected["state"].items():  # weights, queues, teachers, running statistics
         torch.testing.assert_close(found["state"][key], value, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_ranks_share_out_batches_without_a_pseudo_label_twice(world, results):
+    rows = torch.load(results / f"more-{world}.pt", weights_only=True)["rows"]
+    assert torch.equal(rows, read())
+    for batch in rows.numpy():
+        assert len(np.unique(PSEUDO_LABELS[batch])) == BATCH
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_gathering_leaves_the_gradients_of_others_alone(world, results):
+    found = torch.load(results / f"more-{world}.pt", weights_only=True)["sum"]
+    torch.testing.assert_close(found["x"], torch.full((2,), 2.0 * world))
+    torch.testing.assert_close(found["y"], torch.full((2 * world,), 2.0))
 
 
 def test_every_method_that_trains_is_here():

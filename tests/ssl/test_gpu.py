@@ -1,6 +1,8 @@
-"""What only a GPU can show: batches arrive whole through pinned memory and streams, and a step asks for no value."""
+"""What only a GPU can show: batches arrive whole through streams, a step asks for no value, every method trains."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from unlabeled import backbones
 from unlabeled.data import ImageSet
 from unlabeled.data.spec import ViewSpec
 from unlabeled.data.views import Views
+from unlabeled.recipes.pretrain import pretrain
 from unlabeled.ssl import transfer
 from unlabeled.ssl.batches import BatchStream, Schedule, Shuffled
 from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.metrics import read_metrics
 from unlabeled.ssl.optim import OptimizerConfig, build_optimizer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -63,3 +67,14 @@ def test_a_step_does_not_wait() -> None:
         one(1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["rotation", "gsimclr", "swav", "mae", "random_teacher", "supervised"])
+def test_every_method_is_trained_and_read_there(name: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=PIXELS.transpose(0, 2, 3, 1), y=np.arange(300) % 3)
+    settings = (f"data=npz:{tmp_path / 'data.npz'}", "epochs=2", "batch_size=64", "health.every=1", "health.images=100")
+    run = pretrain(name, tmp_path / "run", overrides=(*settings, "output.logger=none", "hardware.accelerator=gpu"))
+    rows = read_metrics(run.folder / "metrics.csv")
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert sum("rankme" in row for row in rows) == 2
+    assert run.finished()

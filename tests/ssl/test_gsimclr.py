@@ -147,6 +147,8 @@ def test_the_loss_is_simclrs_at_the_papers_temperature(resnet, info, step):
 def test_what_cannot_be_clustered_is_refused(resnet, info, small, tmp_path):
     with pytest.raises(UserError, match=r"clusters 4 is less than batch_size 8.*set method.clusters to 16"):
         prepare(build(resnet, small, clusters=4), Images(), tmp_path)
+    with pytest.raises(UserError, match=r"clusters 48 is less than batch_size 64.*; set batch_size=48 or less"):
+        prepare(build(resnet, small), Images(), tmp_path, batch_size=64)  # 96 images make no 128 clusters
     with pytest.raises(UserError, match=r"more than there are images \(96\)"):
         prepare(build(resnet, small, clusters=97), Images(), tmp_path)
     with pytest.raises(UserError, match="at least 8x8 pixels"):

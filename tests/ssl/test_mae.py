@@ -64,11 +64,12 @@ def test_encoder_sees_visible_patches_only(method, batch, step):
     torch.testing.assert_close(method.encode(blocks, order), encoded)
 
 
-def test_masks_are_drawn_per_image_and_agree_across_ranks(method, batch, step):
+def test_masks_are_drawn_per_image_and_agree_across_ranks(method, vit, info, batch, step):
     order, hidden = method.masks(batch.views[0], step)
     assert (hidden.sum(dim=1) == 37).all()
     assert torch.equal(order.sort(dim=1).values, torch.arange(49).expand(8, -1))
     assert len({tuple(row.tolist()) for row in hidden}) == 8
+    assert MAE(MAEConfig(mask_ratio=0.8), vit(img_size=20), info).visible == 5
     assert not hidden.gather(1, order[:, :12]).any()
     shares = [method.masks(batch.views[0][:4], dataclasses.replace(step, first=first))[0] for first in (0, 4)]
     assert torch.equal(torch.cat(shares), order)

@@ -97,15 +97,6 @@ def test_epochs_and_seeds_differ_and_repeat_exactly():
         assert {frozenset(batch) for batch in first.tolist()} != {frozenset(batch) for batch in other.tolist()}
 
 
-def test_any_share_of_a_batch_holds_the_property_across_ranks():
-    labels = clusters_of([40] * 16)
-    rows = DiverseBatches(labels, 8).epoch(0, 3)
-    shares = rows.reshape(len(rows), 4, 2)  # four ranks of two images
-    joined = shares.transpose(1, 0, 2)  # each rank reads its own slice …
-    together = np.concatenate(list(joined), axis=1)  # … and the slices make up the global batch
-    assert all(len(np.unique(labels[batch])) == 8 for batch in together)
-
-
 def test_sixty_thousand_images_take_well_under_two_seconds():
     weights = np.random.default_rng(0).dirichlet(np.ones(1024))
     labels = np.random.default_rng(1).choice(1024, 60000, p=weights)

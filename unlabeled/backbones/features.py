@@ -50,9 +50,11 @@ class Backbone(nn.Module):
         self.pool = pool
         self.layer = self._number(layer)
         self.in_chans, self.image_size = int(cfg["input_size"][0]), int(cfg["input_size"][1])
-        mean, std = (_per_channel(cfg[name], self.in_chans) for name in ("mean", "std"))
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        place = next((p.device for p in model.parameters()), None)  # the model may be on a GPU already
+        for name in ("mean", "std"):
+            values = torch.tensor(_per_channel(cfg[name], self.in_chans), device=place)
+            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
+        self.training = model.training
         self.num_features = self._width()
 
     def _number(self, layer: str | int | None) -> int | None:
@@ -67,8 +69,8 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def _width(self) -> int:
         training = self.training
-        device = next(self.parameters(), self.mean).device
-        width = self.eval()(torch.zeros(2, self.in_chans, self.image_size, self.image_size, device=device)).shape[1]
+        images = self.mean.new_zeros(2, self.in_chans, self.image_size, self.image_size)
+        width = self.eval()(images).shape[1]
         self.train(training)
         return int(width)
 

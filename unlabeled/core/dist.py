@@ -150,6 +150,12 @@ def require_same(facts: Mapping[str, object]) -> None:
                 )
 
 
+def from_first(tensor: Tensor) -> None:
+    """Give every rank, in place, what rank 0 has in ``tensor``, which lies on the CPU."""
+    if active():
+        dist.broadcast(tensor, 0, group=_control)
+
+
 def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The mean of 0-d tensors over all ranks, which hold the same names."""
     if not active() or not values:
@@ -175,7 +181,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
-        grad = grads[0].contiguous()
+        grad = grads[0].clone(memory_format=torch.contiguous_format)  # what comes in may be another's gradient, too
         dist.all_reduce(grad)
         return grad.chunk(world_size())[rank()]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
+_OURS = "UNLABELED_THREADS"
+"""Remembers, in the environment, a number of threads that was not the user's choice."""
 
 
 def settle_threads(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -20,7 +22,14 @@ def settle_threads(environment: MutableMapping[str, str] = os.environ) -> None:
     """
     if not any(name in environment for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    environment.setdefault("OMP_NUM_THREADS", str(cores()))
+    if "OMP_NUM_THREADS" not in environment:
+        environment["OMP_NUM_THREADS"] = environment[_OURS] = str(cores())
+
+
+def share_threads(environment: MutableMapping[str, str], processes: int) -> None:
+    """Divide the cores among ``processes`` that are about to start with ``environment``, unless the user has."""
+    if environment.get("OMP_NUM_THREADS") == environment.get(_OURS):
+        environment["OMP_NUM_THREADS"] = str(max(cores() // processes, 1))
 
 
 def cores() -> int:

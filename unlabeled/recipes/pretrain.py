@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tempfile
 from contextlib import nullcontext
@@ -98,9 +99,10 @@ def _on_this_rank(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> No
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where a run goes if nobody says: one folder per recipe, data, backbone and seed."""
-    data = "".join(c if c.isalnum() or c in "-_." else "-" for c in recipe.data.name).strip("-.")[-40:]
-    return Path("runs") / f"{recipe.name}-{data}-{recipe.backbone.name}-s{recipe.seed}"
+    """Where a run goes if nobody says: a folder in ``runs/``, whatever the names of recipe, data and backbone hold."""
+    names = (recipe.name, recipe.data.name, recipe.backbone.name)
+    plain = ("".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")[-40:] for name in names)
+    return Path("runs") / f"{'-'.join(plain)}-s{recipe.seed}"
 
 
 def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
@@ -164,7 +166,10 @@ def prepare(recipe: Recipe) -> Prepared:
     hardware = _without_broken_precision(hardware, recipe, backbone, (channels, smallest, smallest))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(recipe.seed, "method"))
+        given = copy.deepcopy(backbone.state_dict())
         method = method_class(recipe.method, backbone, info)
+    if recipe.backbone.weights is not None:
+        backbone.load_state_dict(given)  # instead of what MAE initialises by itself
     method.check(recipe.batch_size)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
 
@@ -200,17 +205,35 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         # only now is it sure that the run can start: an older one is not given up before
         if not resume:
             run.clear()
+        elif recipe.data.store and run.read_json("data.json").get("fingerprint") not in (None, images.fingerprint):
+            raise UserError(
+                f"the images of '{recipe.data.name}' are not those that {run.folder} learned from so far; put the old "
+                "ones back, or start again with --overwrite."
+            )
         run.begin(recipe, command_line())
         describe(run, images)
+    try:
+        _learn(run, recipe, ready, resume)
+    except (Interrupted, KeyboardInterrupt) as error:
+        said = f"stopped{error}" if isinstance(error, KeyboardInterrupt) else error
+        raise Interrupted(f"{said}; go on with: unlabeled pretrain {run.folder} --resume") from error
+
+
+def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
+    """What takes long: a method's own preparations, then the training; its outcome is kept."""
+    images = ready.images
     if ready.method.needs_prepare and not resume:  # what was prepared is in the checkpoint
-        ready.method.prepare(
-            images.without_labels(),
-            seed=recipe.seed,
-            batch_size=recipe.batch_size,
-            cache=cache_dir() / "prepared",
-            device=torch.device("cpu"),
-        )
+        if dist.rank() == 0:  # hosts that share no cache would do it again, and round differently
+            ready.method.prepare(
+                images.without_labels(),
+                seed=recipe.seed,
+                batch_size=recipe.batch_size,
+                cache=cache_dir() / "prepared",
+                device=torch.device("cpu"),
+            )
         dist.wait_for_all()
+        for buffer in ready.method.buffers():
+            dist.from_first(buffer)
     settings = recipe.model_dump(mode="json")
     loggers = make_loggers(recipe.output.logger, run.folder, settings) if dist.rank() == 0 else []
     keeping = Keeping(
@@ -238,8 +261,6 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
             resume=resume,
         )
         status = "success"
-    except Interrupted as error:
-        raise Interrupted(f"{error}; go on with: unlabeled pretrain {run.folder} --resume") from error
     finally:
         close_loggers(keeping.loggers, status)
     if dist.rank() == 0:

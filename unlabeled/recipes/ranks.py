@@ -19,6 +19,7 @@ from unlabeled.core import progress
 from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.files import atomic_write_text
 from unlabeled.core.launch import ERRORS
+from unlabeled.core.threads import share_threads
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import COMMAND, Run, command_line
 from unlabeled.recipes.schema import Recipe
@@ -50,7 +51,7 @@ def run_ranks(recipe: Recipe, run: Run, *, resume: bool, overwrite: bool) -> Non
             ERRORS: name,
             COMMAND: command_line(),
         }
-        common.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
+        share_threads(common, count)
         ranks = [
             subprocess.Popen(
                 [*command, "--out", str(run.folder), *flags],
@@ -91,7 +92,9 @@ def _signals_handed_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[Non
         for rank in ranks:
             rank.send_signal(number)
 
-    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python lets the main thread alone handle signals
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.signal(number, hand_on) for number in numbers}
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from unlabeled.recipes.schema import Recipe
 from unlabeled.ssl.method import Batch, Method, Step
 
 IMAGES = 2
+"""As few as any batch has; less only where an accumulated part is a single image, which BatchNorm may refuse."""
 
 
 def rehearse(recipe: Recipe, method: Method, images: ImageSet, views: Views) -> None:
@@ -24,9 +25,10 @@ def rehearse(recipe: Recipe, method: Method, images: ImageSet, views: Views) -> 
     Raises:
         UserError: the views do not fit the method, or the backbone cannot take images of their sizes.
     """
-    rows = np.arange(IMAGES) % len(images)
+    count = min(IMAGES, recipe.batch_size // recipe.optimizer.accumulate)
+    rows = np.arange(count) % len(images)
     labels = torch.from_numpy(images.labels[rows]) if method.needs_labels and images.labels is not None else None
-    step = Step(number=0, per_epoch=1, total=1, seed=recipe.seed, batch_size=IMAGES)
+    step = Step(number=0, per_epoch=1, total=1, seed=recipe.seed, batch_size=count)
     with dist.alone(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         batch = Batch(views(images.gather(rows), key=(recipe.seed, "rehearsal")), torch.from_numpy(rows), labels)
         untouched = {name: buffer.clone() for name, buffer in method.named_buffers()}

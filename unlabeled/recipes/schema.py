@@ -134,4 +134,8 @@ class Recipe(Config):
             raise ValueError(
                 f"the loss of method '{self.method.name}' needs the whole batch at once; set optimizer.accumulate=1"
             )
+        if self.backbone.weights is not None and METHODS[self.method.name].random_start:
+            raise ValueError(
+                f"method '{self.method.name}' starts from random weights of its own; leave backbone.weights out"
+            )
         return self

@@ -64,9 +64,10 @@ class GSimCLR(SimCLR):
         """
         clusters, images = self._clusters(batch_size), self.info.num_images
         if clusters < batch_size:
+            more = f"set method.clusters to {2 * batch_size} or more, or " if 2 * batch_size <= images else "set "
             raise UserError(
                 f"method.clusters {clusters} is less than batch_size {batch_size}, and a batch takes one image of a "
-                f"cluster; set method.clusters to {2 * batch_size} or more, or batch_size={clusters} or less."
+                f"cluster; {more}batch_size={clusters} or less."
             )
         if clusters > images:
             raise UserError(

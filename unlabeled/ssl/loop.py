@@ -35,6 +35,7 @@ __all__ = ["Hardware", "Keeping", "MakesViews", "Observer", "Precision", "best_p
 # which hardware is used stands in environment.json; Lightning's own lines would tear the progress bar
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own business
+warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # as teachers must be
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 ROLLBACKS = 5

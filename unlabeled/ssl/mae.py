@@ -71,7 +71,7 @@ class MAE(Method):
                 f"the method 'mae' needs patches that fill the image: {self.size[0]}x{self.size[1]} pixels are no "
                 f"multiple of {self.patch_size[0]}; change backbone.args.patch_size or data.size."
             )
-        self.visible = int(self.patches * (1 - config.mask_ratio))
+        self.visible = int(self.patches * (1 - config.mask_ratio) + 1e-6)  # 25 * (1 - 0.8) is 4.999…
         if not 0 < self.visible < self.patches:
             raise UserError(
                 f"mask_ratio {config.mask_ratio} leaves {self.visible} of {self.patches} patches visible; change "

@@ -147,6 +147,8 @@ class Method(nn.Module):
     """Whether ``prepare`` must run before the first step."""
     accumulates: ClassVar[bool] = True
     """Whether a batch may be split into accumulated parts without changing the loss."""
+    random_start: ClassVar[bool] = False
+    """Whether the method makes no sense from weights that were trained before."""
 
     def __init__(self, config: Any, backbone: nn.Module, info: DataInfo) -> None:
         super().__init__()
@@ -163,7 +165,10 @@ class Method(nn.Module):
         """Raise a :class:`UserError` for batches of a size that cannot be served; called before anything is written."""
 
     def prepare(self, images: Images, *, seed: int, batch_size: int, cache: Path, device: torch.device) -> None:
-        """Run a stage of the method's own before training (G-SimCLR's pseudo-labels); cached in ``cache``."""
+        """Run a stage of the method's own before training (G-SimCLR's pseudo-labels); cached in ``cache``.
+
+        Rank 0 alone does it; its results belong into buffers, which all ranks then get.
+        """
 
     def sampler(self, batch_size: int) -> BatchSampler | None:
         """The method's own batches, or ``None`` for plain shuffling."""

@@ -23,7 +23,7 @@ class Window:
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
-        self.last_step = -1
+        self.last_step = 0
         self.steps_closed = 0
         self.shown = math.nan
         self.norms = GradientNorms()

@@ -74,6 +74,7 @@ class RandomTeacher(Method):
     """
 
     Config = RandomTeacherConfig
+    random_start = True
 
     def __init__(self, config: RandomTeacherConfig, backbone: nn.Module, info: DataInfo) -> None:
         super().__init__(config, backbone, info)

@@ -15,6 +15,11 @@ PATIENCE = 8.0
 """Seconds a step and its saving may take after a SIGTERM (SLURM's pre-emption leaves 30, others 10)."""
 
 
+def _may_handle() -> bool:
+    """Python lets the main thread alone handle signals; a training in another one leaves them to it."""
+    return threading.current_thread() is threading.main_thread()
+
+
 class Stopping:
     """Remembers the signal that asked this process to stop.
 
@@ -29,6 +34,8 @@ class Stopping:
 
     def listen(self) -> None:
         """Handle both signals from now on; whoever handled them before is set aside."""
+        if not _may_handle():
+            return
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.signal(number, self._handle)
             self._previous.setdefault(number, previous)
@@ -47,6 +54,9 @@ class Stopping:
         A Python handler waits for the running operation, and a backward pass is a single one. The wake-up descriptor
         is written by the C handler at once; a thread reads it.
         """
+        if not _may_handle():
+            yield
+            return
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
