@@ -135,6 +135,7 @@ def forget_split(
             number = int(known.max()) + 1 if classes is None else len(classes)
             if number < 2:
                 raise UserError(f"--forget {spec}: with a single class there is no wrong label.")
+            forget = np.unique(forget)  # the order in which split and labels are kept
             shift = rng.numpy_generator("forget", "noise", seed).integers(1, number, len(forget))
             noisy = (known[forget] + shift) % number
     forget = np.unique(forget).astype(np.int64)
