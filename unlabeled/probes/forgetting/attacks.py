@@ -91,8 +91,9 @@ def paper_asr(train: Tensor, test: Tensor, forget: Tensor, *, seed: int = 0) -> 
     """The attack success rate of Shen et al. 2024, for comparison with the paper only.
 
     A boosted-tree attacker learns to tell 5000 training outputs from the first 5000 test outputs (as many of both, at
-    most half of the test outputs) by their sorted probabilities; its score is its accuracy on *all* forget outputs (as members) and the rest of the test outputs,
-    which is unbalanced: with 6000 forget and 5000 test images, "always member" already scores 55 %.
+    most half of the test outputs) by their sorted probabilities; its score is its accuracy on *all* forget outputs (as
+    members) and the rest of the test outputs, which is unbalanced: with 6000 forget and 5000 test images, "always
+    member" already scores 55 %.
 
     Args:
         train, test, forget: ``(N, K)`` logits of the whole training set, the test set and the forget set.

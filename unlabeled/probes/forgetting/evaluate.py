@@ -191,7 +191,7 @@ class Evaluator:
         }
 
     def _like_the_data(self, purpose: str) -> Tensor:
-        """As many measured forget images per measured retain image as there are in the data, however many were drawn."""
+        """As many measured forget images per retain image as there are in the data, however many were drawn."""
         split = self.task.split
         count = round(len(split.forget_rows) / len(split.retain_rows) * len(self.sets["retain"]))
         return torch.randperm(len(self.sets["forget"]), generator=rng.torch_generator(purpose, self.seed))[:count]

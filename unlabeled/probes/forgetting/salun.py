@@ -53,5 +53,5 @@ def saliency_mask(
     everything = torch.cat([s.flatten() for s in saliency.values()])
     mask = torch.zeros_like(everything)
     mask[everything.argsort(descending=True, stable=True)[: max(1, round(keep * len(mask)))]] = 1
-    parts = mask.split([s.numel() for s in saliency.values()])
+    parts = torch.split(mask, [s.numel() for s in saliency.values()])
     return {name: part.view_as(s) for (name, s), part in zip(saliency.items(), parts, strict=True)}
