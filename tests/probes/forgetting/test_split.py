@@ -79,6 +79,8 @@ def test_a_deletion_request_by_path(tmp_path: Path) -> None:
         ("random:140%", "no percentage"),
         ("random:many", "no percentage"),
         ("random:10%@12", "no class 12"),
+        ("random:10%@", "no class ''"),
+        ("class:0-99999999999", "no class 99999999999; the data has classes 0 to 9"),
         ("class:5-3", "range is empty"),
         ("indices:/no/such/file", "no file /no/such/file"),
         ("files:whatever", "no file names"),

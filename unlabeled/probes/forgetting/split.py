@@ -160,9 +160,10 @@ def _classes(spec: str, text: str, labels: Array, names: Sequence[str] | None) -
     present = set(np.unique(labels).tolist())
     chosen: list[int] = []
     for part in text.split(","):
-        span = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        span = re.fullmatch(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", part)
         if span:
-            chosen += range(int(span[1]), int(span[2] or span[1]) + 1)
+            first, last = int(span[1]), int(span[2] or span[1])
+            chosen += [last] if last > max(present) else range(first, last + 1)  # never as long as a typing error
         elif names is not None and part.strip() in names:
             chosen.append(list(names).index(part.strip()))
         else:
@@ -180,13 +181,13 @@ def _classes(spec: str, text: str, labels: Array, names: Sequence[str] | None) -
 def _fraction(
     spec: str, text: str, count: int, labels: Array | None, names: Sequence[str] | None, seed: int
 ) -> tuple[Array, tuple[int, ...]]:
-    amount, _, where = text.partition("@")
+    amount, at, where = text.partition("@")
     number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", amount)
     if not number or not 0 <= float(number[1]) <= 100:
         raise UserError(f"--forget {spec}: '{amount}' is no percentage between 0% and 100%.")
     share = float(number[1]) / 100
     generator = rng.numpy_generator("forget", "rows", seed)
-    if not where:
+    if not at:
         return generator.permutation(count)[: round(share * count)].astype(np.int64), ()
     known = _need_labels(spec, labels)
     chosen = _classes(spec, where, known, names)
@@ -210,7 +211,7 @@ def _indices(spec: str, name: str, rows: Array) -> Array:
     places = {row: place for place, row in enumerate(rows.tolist())}
     whole = len(rows) == max(places, default=-1) + 1
     for word in words:
-        if not re.fullmatch(r"-?\d+", word):
+        if not re.fullmatch(r"-?\d{1,18}", word):
             raise UserError(f"--forget {spec}: '{word}' in {name} is no row number.")
         if int(word) not in places:
             why = (
