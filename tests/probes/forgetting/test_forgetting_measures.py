@@ -38,6 +38,7 @@ def test_rus_is_a_harmonic_mean(a: float, b: float) -> None:
     assert measures.rus(a, b) == pytest.approx(2 / (1 / a + 1 / b))
     assert measures.rus(1, 1) == 1
     assert measures.rus(0, 0) == 0
+    assert math.isnan(measures.rus(math.nan, a))
 
 
 def test_zrf_against_scipy_and_at_its_ends() -> None:

@@ -212,7 +212,7 @@ class Evaluator:
 
 
 def _cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA, NaN where an embedding has collapsed to a point."""
-    if min(float(z.double().var(0).sum()) for z in (x, y)) == 0:
+    """Linear CKA; NaN where an embedding has collapsed to a point, and for one or two images (always 0, always 1)."""
+    if len(x) < 3 or min(float(z.double().var(0).sum()) for z in (x, y)) == 0:
         return math.nan
     return linear_cka(x, y)
