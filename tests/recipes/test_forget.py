@@ -47,11 +47,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (x, y), (x_test, y_test) = blobs(180), blobs(60)
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     common = [f"data=npz:{folder / 'data.npz'}", "batch_size=32", "optimizer.lr=0.05", "health.every=0"]
-    pretrain("supervised", folder / "classifier", overrides=(*common, "epochs=4"))
-    pretrain("supervised", folder / "noisy", overrides=(*common, "epochs=1", "data.corrupt=noisy:50%@0-1"))
-    pretrain("random", folder / "backbone", overrides=(*common[:2], "epochs=0"))
-    small = ("backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}", "optimizer.warmup_epochs=0")
-    pretrain("simclr", folder / "simclr", overrides=(*common, *small, "epochs=1"))
+    small = "backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}"
+    pretrain("supervised", folder / "classifier", overrides=(*common, small, "epochs=6"))
+    pretrain("supervised", folder / "noisy", overrides=(*common, small, "epochs=1", "data.corrupt=noisy:50%@0-1"))
+    pretrain("random", folder / "backbone", overrides=(*common[:2], small, "epochs=0"))
+    start = (f"backbone.weights={folder / 'backbone' / 'backbone'}", "optimizer.warmup_epochs=0")
+    pretrain("simclr", folder / "simclr", overrides=(*common, *start, "epochs=1"))
     yield folder
     set_quiet(False)
 
@@ -67,12 +68,13 @@ def test_a_class_is_forgotten_and_the_result_is_a_run(home: Path, tmp_path: Path
     assert {p: p.read_bytes() for p in before} == before
     assert [r.method for r in result.rows] == ["original", "retrain", "head_only", "laf", "lfssd"]
     new = load_classifier(tmp_path / "out")
-    assert fingerprint(new) != fingerprint(load_classifier(home / "classifier"))
     assert Run(tmp_path / "out").finished()
     assert load_backbone(tmp_path / "out")(torch.zeros(1, 1, 8, 8)).shape[0] == 1
     record = json.loads((tmp_path / "out" / "record.json").read_text(), parse_constant=pytest.fail)
     assert len(record["images"]) == 60
-    assert record["models"]["forgotten"] == result.rows[3].model
+    assert record["models"]["forgotten"] == result.rows[3].model == fingerprint(new)
+    original = fingerprint(load_classifier(home / "classifier"))
+    assert record["models"]["original"] == original != fingerprint(new)
     assert record["models"]["retrained"] == result.rows[1].model
     assert result.rows[1].measures["train_f"] == 0  # the recipe was carried out without class 0
     assert json.loads((tmp_path / "out" / "forgetting" / "rows.json").read_text(), parse_constant=pytest.fail)
@@ -84,6 +86,9 @@ def test_a_class_is_forgotten_and_the_result_is_a_run(home: Path, tmp_path: Path
     assert "head_only: its embeddings are the original's" in shown
     again = forget(home / "classifier", "class:0", settings=SHORT, compare=["lfssd"], out=tmp_path / "out")
     assert [r.seconds for r in again.rows[1:]] == [r.seconds for r in result.rows[1:]]
+    with pytest.raises(UserError, match=r"answer to another request \(class:0: 60 of 180 images"):
+        forget(home / "classifier", "class:1", settings=SHORT, out=tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "record.json").read_text())["images"] == record["images"]
 
 
 def test_a_backbone_without_head_is_judged_by_what_it_embeds(home: Path, tmp_path: Path) -> None:
@@ -115,6 +120,21 @@ def test_a_self_supervised_backbone_is_pretrained_again_without_the_images(home:
     assert recipe.seed != original.seed
     assert ForgetSplit.load(Path(recipe.data.without)).forget_rows.tolist() == gone.tolist()
     assert fingerprint(Classifier(load_backbone(again).model)) == found.rows[1].model
+    assert str(home / "backbone") in found.verdict[-1], "what the weights met that both started from is not forgotten"
+    # A second request: what the first one took is neither kept, nor retrained on, nor forgotten again.
+    (tmp_path / "rows.txt").write_text("1 5 4")
+    with pytest.raises(UserError, match=r"row 4 in .* is none the model trained on"):
+        forget(tmp_path / "out", f"indices:{tmp_path / 'rows.txt'}", out=tmp_path / "next")
+    (tmp_path / "rows.txt").write_text("1 5")
+    second = forget(
+        tmp_path / "out", f"indices:{tmp_path / 'rows.txt'}", settings=SHORT, retrain=False, out=tmp_path / "next"
+    )
+    assert "2 of 135 images" in second.description
+    record = json.loads((tmp_path / "next" / "record.json").read_text())
+    assert [image["row"] for image in record["images"]] == [1, 5]
+    left_out = ForgetSplit.load(tmp_path / "next" / "forgetting" / "left_out.npz")
+    assert left_out.forget_rows.tolist() == sorted([*gone, 1, 5])
+    assert len(left_out.retain_rows) == 133
 
 
 def test_what_a_backbone_cannot_do_is_said_before_it_is_pretrained_again(home: Path, tmp_path: Path) -> None:

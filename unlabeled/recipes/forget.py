@@ -34,10 +34,12 @@ from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.recipes.models import backbone_folder
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.run import Run, command_line, environment
-from unlabeled.recipes.training_data import labelled_part
+from unlabeled.recipes.training_data import trained_rows
 from unlabeled.report.forgetting import save_pictures
 
 TIMES = ("seconds", "time_ratio")
+LEFT_OUT = "forgetting/left_out.npz"
+"""Which rows of the data are not in the model any more: what a further request, or a training, leaves out, too."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +96,20 @@ def forget(
     train, test = (
         open_data(name, part, data_dir=where, size=size, channels=channels, store=store) for part in ("train", "test")
     )
-    everything = len(train)
-    trained = labelled_part(train, source.recipe()) if source.exists() else np.arange(everything)
-    train = train if len(trained) == everything else train.subset(trained)
-    split = _split(what, train, source, seed)
+    trained = _trained(train, source)
+    split = _split(what, train, trained, source, seed)
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
     if folder.folder.resolve() == Path(model).resolve():
         raise UserError("--out is the model's own folder; the original is never changed, choose another folder.")
     if folder.foreign() and not (folder.folder / "forgetting").is_dir():
         raise UserError(f"{folder.folder} is not empty and was not made by forgetting; choose another --out.")
-    task = _task(original, train, test, split, unseen=any(s.replace(" ", "") == "stop=unseen" for s in settings))
+    _refuse_other_request(folder, split)
+    unseen = any(getattr(m.config, "stop", "") == "unseen" for m in methods.values())
+    task = _task(original, train, trained, test, split, unseen=unseen)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     say(f"forgetting {split.description}")
     with folder.lock():
-        retrainer = _retrainer(source, task, trained, everything) if retrain and source.exists() else None
+        retrainer = _retrainer(source, task, trained, len(train)) if retrain and source.exists() else None
         protocol = Protocol(task, retrainer, folder.folder / "forgetting", device=device)
         rows = protocol.run(methods, range(seed, seed + seeds))
         new = protocol.forgotten(methods[method], seed).model
@@ -115,12 +117,17 @@ def forget(
         gold = next((r for r in rows if r.method == "retrain"), None)
         write_record(folder.folder / "record.json", task, methods[method], before, after, gold)
         said = verdict(rows)
+        if gold is not None and (start := source.recipe().backbone.weights) is not None:
+            said.append(
+                f"retrain: it started from {start}, as the original did; what those weights have met, it has met."
+            )
         tables = [table(rows, names) for names in ((*ACCURACY, *TIMES), LEAKAGE, REPRESENTATION)]
         atomic_write_text(folder.folder / "table.md", "\n\n".join([f"# {split.description}", *tables, *said]) + "\n")
         atomic_write_json(folder.folder / "forgetting" / "rows.json", [_plain(row) for row in rows])
         gone = split.classes if split.removes_classes else ()
         first = [asdict(r) for r in rows if r.seed == seed and r.method in ("original", "retrain", "head_only", method)]
         save_pictures(folder.folder / "forgetting" / "pictures", first, train.classes, gone)
+        _left_out(split, trained, len(train)).save(folder.folder / LEFT_OUT)
         _export(new, model, folder)
     return Forgotten(folder, rows, said, split.description)
 
@@ -174,31 +181,68 @@ def _input_of(source: Run, model: Classifier) -> tuple[int | None, int | None]:
     return int(shape[1]), int(shape[0])
 
 
-def _split(what: str, train: ImageSet, source: Run, seed: int) -> ForgetSplit:
+def _trained(images: ImageSet, source: Run) -> Rows:
+    """The rows that are in the model: those it was trained on, less those an earlier request made it forget."""
+    if (source.folder / LEFT_OUT).is_file():
+        split = ForgetSplit.load(source.folder / LEFT_OUT)
+        if len(split.forget_rows) + len(split.retain_rows) != len(images):
+            raise UserError(
+                f"{source.folder} was made to forget images of other data than '{images.name}'; see --data."
+            )
+        return split.retain_rows
+    return trained_rows(images, source.recipe()) if source.exists() else np.arange(len(images))
+
+
+def _left_out(split: ForgetSplit, trained: Rows, everything: int) -> ForgetSplit:
+    """All rows of the data that are not in the model any more, or never were."""
+    kept = trained[split.retain_rows]
+    gone = np.setdiff1d(np.arange(everything), kept)
+    return replace(split, forget_rows=gone, retain_rows=kept, noisy_labels=None)
+
+
+def _refuse_other_request(folder: Run, split: ForgetSplit) -> None:
+    """Keep the record of a request from being replaced by that of another."""
+    path = folder.folder / "forgetting" / "split.npz"
+    if path.is_file() and not np.array_equal((kept := ForgetSplit.load(path)).forget_rows, split.forget_rows):
+        raise UserError(
+            f"{folder.folder} holds the answer to another request ({kept.description}); choose another --out."
+        )
+
+
+def _split(what: str, images: ImageSet, trained: Rows, source: Run, seed: int) -> ForgetSplit:
+    train = images if len(trained) == len(images) else images.subset(trained)
     if what.startswith("noisy:"):
         recipe = source.recipe() if source.exists() else None
-        if recipe is None or recipe.data.corrupt != what:
+        gone = (source.folder / LEFT_OUT).is_file() or (recipe is not None and recipe.data.without is not None)
+        if recipe is None or recipe.data.corrupt != what or gone:
             raise UserError(
                 f"--forget {what}: the model was not trained on these wrong labels; train one that was with "
                 f"`unlabeled pretrain supervised data.corrupt={what}`."
             )
         seed = recipe.seed
-    return forget_split(what, len(train), train.labels, classes=train.classes, paths=train.paths, seed=seed)
+    return forget_split(
+        what, len(train), train.labels, classes=train.classes, paths=train.paths, rows=trained, seed=seed
+    )
 
 
-def _task(original: Classifier, train: ImageSet, test: ImageSet, split: ForgetSplit, *, unseen: bool) -> Task:
+def _task(
+    original: Classifier, train: ImageSet, trained: Rows, test: ImageSet, split: ForgetSplit, *, unseen: bool
+) -> Task:
     cfg: dict[str, Sequence[float]] = original.extractor.pretrained_cfg  # type: ignore[assignment]
     preprocess = Preprocess(tuple(cfg["mean"]), tuple(cfg["std"]))
     shown, judged = np.arange(0), np.arange(len(test))
     if unseen:  # half of the test images serve the stopping rule, the other half judges
         shown, judged = judged[::2], judged[1::2]
     if train.labels is None or test.labels is None:
-        parts = UnlabelledImages(train, preprocess), UnlabelledImages(test, preprocess, judged)
+        parts = UnlabelledImages(train, preprocess, trained), UnlabelledImages(test, preprocess, judged)
         return Task(original, *parts, split, UnlabelledImages(test, preprocess, shown) if unseen else None)
-    labels = split.training_labels(train.labels)
+    labels = np.array(train.labels)
+    labels[trained] = split.training_labels(labels[trained])
+    # A class that an earlier request took is no test of this one.
+    judged = judged[np.isin(test.labels[judged], train.labels[trained])]
     return Task(
         original,
-        LabelledImages(train, labels, preprocess),
+        LabelledImages(train, labels, preprocess, trained),
         LabelledImages(test, test.labels, preprocess, judged),
         split,
         UnlabelledImages(test, preprocess, shown) if unseen else None,
@@ -216,17 +260,18 @@ def _retrainer(source: Run, task: Task, trained: Rows, everything: int) -> Retra
     def retrain(seed: int) -> Trained:
         key = f"{fingerprint(task.original)}-{task.train.subset(task.split.retain_rows).fingerprint[:16]}-s{seed}"
         home = cache_dir() / "forgetting"
-        kept = trained[task.split.retain_rows]
-        left_out = np.setdiff1d(np.arange(everything), kept)
-        replace(task.split, forget_rows=left_out, retain_rows=kept).save(home / f"{key}.npz")
+        left_out = _left_out(task.split, trained, everything)
+        left_out.save(home / f"{key}.npz")
         data = recipe.data.model_copy(update={"without": str(home / f"{key}.npz"), "corrupt": None, "labels": None})
-        size = min(recipe.batch_size, len(kept))
+        size = min(recipe.batch_size, len(left_out.retain_rows))
         again = recipe.model_copy(update={"data": data, "seed": recipe.seed + 1000 + seed, "batch_size": size})
 
-        def make(_: Checkpoint) -> Classifier:
+        def make(checkpoint: Checkpoint) -> Classifier:
             say(f"retraining without the forget set, seed {seed}")
             folder = home / key / "run"
-            run = pretrain(again, folder, resume=Run(folder).exists())
+            if interrupted := Run(folder).exists():
+                checkpoint.time_unknown()
+            run = pretrain(again, folder, resume=interrupted)
             return load_classifier(run.folder)
 
         return cached(task.original, home, key, make)

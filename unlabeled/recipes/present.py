@@ -101,19 +101,19 @@ def _accuracy(probe: dict[str, Any] | None) -> str:
 
 def show_forgotten(forgotten: Forgotten) -> str:
     """The table of :func:`show_forgetting`, and where the run is that has forgotten."""
-    return f"{show_forgetting(forgotten.rows, forgotten.description)}\n\n{show_run(forgotten.run)}"
+    return f"{show_forgetting(forgotten.rows, forgotten.description, forgotten.verdict)}\n\n{show_run(forgotten.run)}"
 
 
-def show_forgetting(rows: Sequence[Row], description: str) -> str:
+def show_forgetting(rows: Sequence[Row], description: str, said: Sequence[str] | None = None) -> str:
     """Accuracies, leakage and the representation of every method, and what they say in words."""
     from unlabeled.probes.forgetting.tables import cell, values, verdict
 
     methods = list(dict.fromkeys(row.method for row in rows))
     columns = {k: v for k, v in FORGETTING.items() if any(values(rows, method, k) for method in methods)}
     lines = [[method, *(cell(values(rows, method, k), k) for k in columns)] for method in methods]
-    said = [f"  {line}" for line in verdict(rows)]
+    sentences = [f"  {line}" for line in (verdict(rows) if said is None else said)]
     title = f"{description}; accuracies and shares in %"
-    return "\n".join([table(["method", *columns.values()], lines, title), "", *said])
+    return "\n".join([table(["method", *columns.values()], lines, title), "", *sentences])
 
 
 def show_run(run: Run) -> str:

@@ -45,6 +45,28 @@ def labelled_part(images: ImageSet, recipe: Recipe) -> Rows:
     return labelled_rows(codes, recipe.data.labels, recipe.seed, "labels")
 
 
+def trained_rows(images: ImageSet, recipe: Recipe) -> Rows:
+    """The rows a recipe trains on: those whose labels it may use, less those that ``data.without`` leaves out.
+
+    Raises:
+        UserError: as :func:`training_images`.
+    """
+    rows = labelled_part(images, recipe)
+    return rows if recipe.data.without is None else rows[retained(Path(recipe.data.without), len(rows), recipe)]
+
+
+def retained(path: Path, count: int, recipe: Recipe) -> Rows:
+    """The rows that a forget split leaves of ``count`` images.
+
+    Raises:
+        UserError: it is no split, or one of other data.
+    """
+    split = ForgetSplit.load(path)
+    if len(split.forget_rows) + len(split.retain_rows) != count:
+        raise UserError(f"data.without: {path} was made for other data than '{recipe.data.name}'.")
+    return split.retain_rows
+
+
 def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
     """Leave out a forget set, or corrupt the labels of one."""
     data = recipe.data
@@ -57,8 +79,5 @@ def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
         split = forget_split(data.corrupt, len(images), labels, classes=images.classes, seed=recipe.seed)
         images = images.relabelled(split.training_labels(labels))
     if data.without is not None:
-        split = ForgetSplit.load(Path(data.without))
-        if len(split.forget_rows) + len(split.retain_rows) != len(images):
-            raise UserError(f"data.without: {data.without} was made for other data than '{data.name}'.")
-        images = images.subset(split.retain_rows)
+        images = images.subset(retained(Path(data.without), len(images), recipe))
     return images

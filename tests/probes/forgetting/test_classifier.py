@@ -77,11 +77,13 @@ def test_store_keeps_and_shares(tmp_path: Path, net: Callable[..., Classifier]) 
 
     def make(checkpoint: Checkpoint) -> Classifier:
         made.append(1)
+        checkpoint.save("epoch", {"weights": model.state_dict()})
         return model
 
     first = cached(net(), tmp_path, "k", make)
     second = cached(net(), tmp_path, "k", make)
     assert len(made) == 1
+    assert [p.name for p in (tmp_path / "k").iterdir() if p.is_dir()] == [], "checkpoints are for what is not finished"
     assert fingerprint(first.model) == fingerprint(second.model) == fingerprint(model)
     assert second.seconds == first.seconds
     save_classifier(model, tmp_path / "m.safetensors")

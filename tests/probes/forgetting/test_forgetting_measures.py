@@ -11,8 +11,9 @@ from scipy.spatial.distance import jensenshannon
 
 from unlabeled.probes.forgetting import attacks, measures
 from unlabeled.probes.forgetting.classifier import Classifier
+from unlabeled.probes.forgetting.embed import apply_head, embed_all
 from unlabeled.probes.forgetting.forgetter import ForgetData
-from unlabeled.probes.forgetting.relearn import RelearnCurve, relearn_curve, relearn_ratio
+from unlabeled.probes.forgetting.relearn import RelearnCurve, relearn_curve, relearn_ratio, watched
 from unlabeled.probes.forgetting.reprobe import reprobe
 
 
@@ -37,6 +38,7 @@ def test_rus_is_a_harmonic_mean(a: float, b: float) -> None:
     assert measures.rus(a, b) == pytest.approx(2 / (1 / a + 1 / b))
     assert measures.rus(1, 1) == 1
     assert measures.rus(0, 0) == 0
+    assert math.isnan(measures.rus(math.nan, a))
 
 
 def test_zrf_against_scipy_and_at_its_ends() -> None:
@@ -111,6 +113,12 @@ def test_relearning_from_the_target_needs_no_step_and_from_nothing_some(
     assert fresh.reached > 0
     assert fresh.accuracy[-1] >= 0.95 > max(fresh.accuracy[:-1])
     assert relearn_curve(net(5), data.forget, 1.1, every=2, max_steps=4).reached is None
+    # Of many images some are watched: a model's own accuracy on those is where it is already.
+    many = data.forget.subset(np.arange(1500) % len(data.forget))
+    seen = many.subset(watched(len(many), 0))
+    assert len(set(watched(len(many), 0).tolist())) == 1000
+    own = measures.accuracy(apply_head(net(5), embed_all(net(5), seen)), seen.labels)
+    assert relearn_curve(net(5), many, own, max_steps=5).reached == 0
 
 
 def test_relearn_ratio() -> None:
@@ -120,6 +128,7 @@ def test_relearn_ratio() -> None:
     assert relearn_ratio(curve(10), curve(40)) == 0.25
     assert relearn_ratio(curve(None), curve(50)) == 2
     assert relearn_ratio(curve(0), curve(0)) == 1
+    assert math.isnan(relearn_ratio(curve(20), curve(0)))
 
 
 def test_reprobing_finds_what_is_there_and_nothing_in_noise() -> None:

@@ -35,7 +35,9 @@ def run(task: Task, folder: Path, seeds: tuple[int, ...] = (0,)) -> list[Row]:
     return Protocol(task, retrain_by(RETRAIN, task, folder / "cache"), folder / "out").run(LAFS, seeds)
 
 
-def test_the_protocol_measures_the_controls_and_computes_nothing_twice(task: Task, tmp_path: Path) -> None:
+def test_the_protocol_measures_the_controls_computes_nothing_twice_and_leaves_a_record(
+    task: Task, tmp_path: Path
+) -> None:
     rows = run(task, tmp_path)
     assert [r.method for r in rows] == ["original", "retrain", "head_only", "laf"]
     by = {r.method: r.measures for r in rows}
@@ -61,6 +63,16 @@ def test_the_protocol_measures_the_controls_and_computes_nothing_twice(task: Tas
         p: s for p, s in stamps.items() if p.name != "split.npz"
     }
     assert "head_only: its embeddings are the original's" in " ".join(verdict(rows))
+    # The record names every forgotten image.
+    write_record(tmp_path / "record.json", task, LAFS["laf"], rows[0], rows[3], rows[1])
+    record = json.loads((tmp_path / "record.json").read_text(), parse_constant=pytest.fail)
+    prints = task.train.image_fingerprints()
+    assert [image["row"] for image in record["images"]] == task.split.forget_rows.tolist()
+    assert all(prints[image["row"]] == image["blake2b"] for image in record["images"])
+    assert record["models"]["original"] == fingerprint(task.original) != record["models"]["forgotten"]
+    assert record["method"]["settings"]["epochs"] == 20
+    assert record["method"]["read_labels"] is False
+    assert record["measures"]["before"]["test_f"] > record["measures"]["after"]["test_f"]
 
 
 def test_an_interrupted_protocol_keeps_what_was_finished(task: Task, tmp_path: Path) -> None:
@@ -114,6 +126,11 @@ def test_a_backbone_without_head_or_labels_is_judged_by_its_representation(
     found = Evaluator(blind, gold)(backbone).measures
     assert found["cka_forget_original"] == pytest.approx(1)
     assert not any(name.startswith(("test", "train", "reprobe", "asr", "zrf")) for name in found)
+    pair = forget_split("random:0.6%", len(task.train), seed=0)  # of two images any two embeddings have a CKA of 1
+    assert len(pair.forget_rows) == 2
+    found = Evaluator(Task(backbone, blind.train, blind.test, pair), gold)(backbone).measures
+    assert all(math.isnan(found[name]) for name in ("cka_forget_original", "cka_forget_retrained", "rus"))
+    assert found["cka_retain_original"] == pytest.approx(1)
     labelled = Evaluator(Task(backbone, task.train, task.test, task.split), gold)(gold).measures
     assert labelled["reprobe_linear_test_f"] > 0.5
     assert "test_f" not in labelled
@@ -131,19 +148,6 @@ def test_data_removal_and_noisy_labels_report_one_test_accuracy(
         assert "test_f" not in found
         assert (found["train_f"] > 0.9) == spec.startswith("random")
         assert abs(found["mia_auc_outputs"] - 0.5) < 0.3
-
-
-def test_a_record_names_every_forgotten_image(task: Task, tmp_path: Path) -> None:
-    rows = run(task, tmp_path)
-    write_record(tmp_path / "record.json", task, LAFS["laf"], rows[0], rows[3], rows[1])
-    record = json.loads((tmp_path / "record.json").read_text(), parse_constant=pytest.fail)
-    prints = task.train.image_fingerprints()
-    assert [image["row"] for image in record["images"]] == task.split.forget_rows.tolist()
-    assert all(prints[image["row"]] == image["blake2b"] for image in record["images"])
-    assert record["models"]["original"] == fingerprint(task.original) != record["models"]["forgotten"]
-    assert record["method"]["settings"]["epochs"] == 20
-    assert record["method"]["read_labels"] is False
-    assert record["measures"]["before"]["test_f"] > record["measures"]["after"]["test_f"]
 
 
 def test_tables_show_means_and_leave_out_what_nobody_has(task: Task) -> None:

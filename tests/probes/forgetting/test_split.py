@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unlabeled.core.errors import UserError
 from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 
-LABELS = np.repeat(np.arange(10), 20)
+LABELS = np.arange(200) % 10  # classes in turn, as real data has them: labels of sorted rows differ from row to row
 
 
 def test_classes_by_number_range_and_name() -> None:
@@ -79,6 +79,8 @@ def test_a_deletion_request_by_path(tmp_path: Path) -> None:
         ("random:140%", "no percentage"),
         ("random:many", "no percentage"),
         ("random:10%@12", "no class 12"),
+        ("random:10%@", "no class ''"),
+        ("class:0-99999999999", "no class 99999999999; the data has classes 0 to 9"),
         ("class:5-3", "range is empty"),
         ("indices:/no/such/file", "no file /no/such/file"),
         ("files:whatever", "no file names"),
@@ -96,10 +98,21 @@ def test_indices_out_of_range_and_not_numbers(tmp_path: Path) -> None:
         ("3\n200\n", "row 200 .* out of range; the data has rows 0 to 199"),
         ("x\n", "'x' .* no row number"),
         ("", "no image"),
+        ("\xff", "no UTF-8 text"),
     ):
-        listed.write_text(text)
+        listed.write_text(text, encoding="latin-1")
         with pytest.raises(UserError, match=message):
             forget_split(f"indices:{listed}", 200)
+
+
+def test_rows_are_named_as_the_data_has_them_where_a_part_of_it_was_trained_on(tmp_path: Path) -> None:
+    listed = tmp_path / "rows.txt"
+    listed.write_text("30, 10\n", encoding="utf-8-sig")  # with the mark that some editors put first
+    trained = np.array([0, 10, 20, 30])
+    assert forget_split(f"indices:{listed}", 4, rows=trained).forget_rows.tolist() == [1, 3]
+    listed.write_text("3")
+    with pytest.raises(UserError, match=r"row 3 in .* is none the model trained on"):
+        forget_split(f"indices:{listed}", 4, rows=trained)
 
 
 def test_classes_need_labels() -> None:

@@ -59,6 +59,10 @@ class Checkpoint:
             self._before.processor + now.processor - self._start.processor,
         )
 
+    def time_unknown(self) -> None:
+        """Say that time was spent before, and that nobody knows how much: ``seconds`` is NaN from now on."""
+        self._start = Seconds(math.nan, math.nan)
+
     def load(self, stage: str) -> dict[str, Any] | None:
         """Return the state saved for ``stage``, or ``None``."""
         if self.folder is None or not (path := self.folder / f"{stage}.pt").is_file():

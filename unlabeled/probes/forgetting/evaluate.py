@@ -16,7 +16,7 @@ from unlabeled.probes.forgetting.classifier import Classifier, reinitialised
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
 from unlabeled.probes.forgetting.forgetter import need_labels
 from unlabeled.probes.forgetting.images import LabelledImages, Rows, UnlabelledImages
-from unlabeled.probes.forgetting.relearn import RelearnCurve, relearn_curve, relearn_ratio
+from unlabeled.probes.forgetting.relearn import RelearnCurve, relearn_curve, relearn_ratio, watched
 from unlabeled.probes.forgetting.reprobe import reprobe
 from unlabeled.probes.forgetting.split import ForgetSplit
 from unlabeled.probes.measures import linear_cka
@@ -107,7 +107,9 @@ class Evaluator:
 
     def _relearn(self, model: Classifier) -> RelearnCurve:
         forget = need_labels(self.sets["forget"], "relearning")
-        return relearn_curve(model, forget, self._before["train_f"], seed=self.seed, device=self.device)
+        seen = watched(len(forget), self.seed)
+        target = measures.accuracy(self.original.logits["forget"][seen], forget.labels[seen])
+        return relearn_curve(model, forget, target, seed=self.seed, device=self.device)
 
     def __call__(self, model: Classifier) -> Findings:
         """Measure ``model``; what needs labels or a head is left out where there are none."""
@@ -129,7 +131,7 @@ class Evaluator:
             logits, labels = view.logits, self.labels if right else {}
             outputs = (attacks.output_features(logits[n], labels.get(n)) for n in self.sets)
             found |= self._attack("outputs", *outputs, arrays=arrays)
-            train = torch.cat([logits["retain"], logits["forget"]])
+            train = torch.cat([logits["retain"], logits["forget"][self._like_the_data("asr")]])
             found["asr"] = attacks.paper_asr(train, logits["test"], logits["forget"], seed=self.seed)
         if self._before:
             found |= self._accuracies(view)
@@ -188,19 +190,21 @@ class Evaluator:
             f"member_share_{name}": float((scores > 0.5).mean()),
         }
 
+    def _like_the_data(self, purpose: str) -> Tensor:
+        """As many measured forget images per retain image as there are in the data, however many were drawn."""
+        split = self.task.split
+        count = round(len(split.forget_rows) / len(split.retain_rows) * len(self.sets["retain"]))
+        return torch.randperm(len(self.sets["forget"]), generator=rng.torch_generator(purpose, self.seed))[:count]
+
     def _true_labels(self, part: str) -> np.ndarray[Any, Any]:
         """Labels to match classes by; wrong ones (``noisy:``) say nothing of the image, so the classes are ignored."""
         labels = self.labels[part].numpy()
         return labels if self.task.split.noisy_labels is None else self.original.logits[part].argmax(1).numpy()
 
     def _reprobe(self, view: View) -> dict[str, float]:
-        # As many forget images per retain image as there are in the data, however many were drawn to be measured.
-        # Wrong labels teach a probe nothing about the embeddings: then it sees the retain images alone.
-        split = self.task.split
-        whole = 0.0 if split.noisy_labels is not None else len(split.forget_rows) / len(split.retain_rows)
-        count = min(len(self.sets["forget"]), round(whole * len(self.sets["retain"])))
-        some = rng.torch_generator("reprobe", self.seed)
-        rows = torch.randperm(len(self.sets["forget"]), generator=some)[:count]
+        rows = self._like_the_data("reprobe")
+        if self.task.split.noisy_labels is not None:  # they teach a probe nothing: it sees the retain images alone
+            rows = rows[:0]
         embeddings = torch.cat([view.embeddings["retain"], view.embeddings["forget"][rows]])
         labels = torch.cat([self.labels["retain"], self.labels["forget"][rows]])
         tests = {n: (view.embeddings["test"][part], self.labels["test"][part]) for n, part in self.parts.items()}
@@ -208,7 +212,7 @@ class Evaluator:
 
 
 def _cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA, NaN where an embedding has collapsed to a point."""
-    if min(float(z.double().var(0).sum()) for z in (x, y)) == 0:
+    """Linear CKA; NaN where an embedding has collapsed to a point, and for one or two images (always 0, always 1)."""
+    if len(x) < 3 or min(float(z.double().var(0).sum()) for z in (x, y)) == 0:
         return math.nan
     return linear_cka(x, y)

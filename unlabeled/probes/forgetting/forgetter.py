@@ -113,6 +113,7 @@ class Forgetter(ABC):
             fingerprint(model),
             data.retain.fingerprint,
             data.forget.fingerprint,
+            "" if data.unseen is None else data.unseen.fingerprint,
         )
         return self._forget(prepared(model, device), data, seed, device, state).eval().cpu()
 

@@ -41,7 +41,7 @@ def rus(cka_forget: float, cka_retain: float) -> float:
     images; 1 where both representations are the retrained model's.
     """
     total = cka_forget + cka_retain
-    return 2 * cka_forget * cka_retain / total if total > 0 else 0.0
+    return 0.0 if total == 0 else 2 * cka_forget * cka_retain / total
 
 
 def zrf(logits: Tensor, random_logits: Tensor) -> float:

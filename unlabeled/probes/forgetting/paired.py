@@ -60,13 +60,15 @@ def train_paired(
         for keep, leave in walk_pairs(data.retain, data.forget, config.batch_size, ("forgetting", stage, seed, number)):
             yield loss_of(keep, leave)
 
-    optimiser = adam(model.parameters(), config.lr, config.weight_decay)
     masked = [] if mask is None else [(parameter, mask[name]) for name, parameter in model.named_parameters()]
+    # Adam adds weight decay to the gradient after the hook, where no mask can hold it.
+    optimiser = adam(model.parameters(), config.lr, config.weight_decay if mask is None else 0.0)
 
+    @torch.no_grad()
     def hold(*_: object) -> None:
         for parameter, allowed in masked:
             if parameter.grad is not None:
-                parameter.grad.mul_(allowed)
+                parameter.grad.add_(parameter, alpha=config.weight_decay).mul_(allowed)
 
     optimiser.register_step_pre_hook(hold)
     train_epochs(stage, config.epochs, model, optimiser, losses, checkpoint, stop)

@@ -19,11 +19,11 @@ def write_record(
 ) -> dict[str, Any]:
     """Write ``record.json`` and return its content.
 
-    It names every forgotten image by a hash of its pixels (and its row), so that the record can be checked against
-    a request without keeping the image itself.
+    It names every forgotten image by a hash of its pixels (and its row in the data), so that the record can be
+    checked against a request without keeping the image itself.
     """
     split = task.split
-    images = task.train.subset(split.forget_rows).image_fingerprints()
+    images = task.train.subset(split.forget_rows)
     record: dict[str, Any] = {
         "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "unlabeled": version("unlabeled"),
@@ -37,7 +37,10 @@ def write_record(
         },
         "models": {"original": before.model, "forgotten": after.model},
         "measures": {"before": _known(before.measures), "after": _known(after.measures)},
-        "images": [{"row": int(row), "blake2b": print_} for row, print_ in zip(split.forget_rows, images, strict=True)],
+        "images": [
+            {"row": int(row), "blake2b": print_}
+            for row, print_ in zip(images.rows, images.image_fingerprints(), strict=True)
+        ],
     }
     if retrained is not None:
         record["models"]["retrained"] = retrained.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from unlabeled.probes.forgetting.classifier import Classifier
 from unlabeled.probes.forgetting.embed import apply_head, embed_all
 from unlabeled.probes.forgetting.epochs import adam, descend
 from unlabeled.probes.forgetting.forgetter import prepared
-from unlabeled.probes.forgetting.images import LabelledImages
+from unlabeled.probes.forgetting.images import LabelledImages, Rows
 from unlabeled.probes.forgetting.measures import accuracy
 
 
@@ -25,6 +26,11 @@ class RelearnCurve:
     accuracy: list[float]
     target: float
     reached: int | None
+
+
+def watched(count: int, seed: int) -> Rows:
+    """Which of ``count`` forget images are watched while relearning: at most 1000."""
+    return np.sort(rng.numpy_generator("relearn", seed).permutation(count)[:1000]).astype(np.int64)
 
 
 def relearn_curve(
@@ -39,18 +45,18 @@ def relearn_curve(
     max_steps: int = 100,
     device: torch.device | str = "cpu",
 ) -> RelearnCurve:
-    """Train a copy on the forget set again and watch its accuracy there (on at most 1000 of the images).
+    """Train a copy on the forget set again and watch its accuracy on the :func:`watched` images of it.
 
     Args:
-        target: the accuracy to regain, usually the original's.
+        target: the accuracy to regain, usually the original's on the same images.
     """
     student = prepared(model, device).eval()
     optimiser = adam(student.parameters(), lr)
     order = rng.numpy_generator("relearn", seed).permutation(len(forget))
-    watched = forget.subset(np.sort(order[:1000]).astype(np.int64))
+    some = forget.subset(watched(len(forget), seed))
 
     def look() -> float:
-        return accuracy(apply_head(student, embed_all(student, watched, device)), watched.labels)
+        return accuracy(apply_head(student, embed_all(student, some, device)), some.labels)
 
     steps, curve = [0], [look()]
     reached = 0 if curve[0] >= target else None
@@ -69,9 +75,10 @@ def relearn_curve(
 def relearn_ratio(unlearned: RelearnCurve, retrained: RelearnCurve) -> float:
     """Steps the unlearned model needs over those the retrained one needs: 1 is ideal, less means it remembers.
 
-    A model that never got there counts as if its last step had done it.
+    A model that never got there counts as if its last step had done it. NaN where the retrained model needs no step and
+    the unlearned one does: there is no ratio to nothing.
     """
     needed = [c.steps[-1] if c.reached is None else c.reached for c in (unlearned, retrained)]
     if needed[1] == 0:
-        return 1.0 if needed[0] == 0 else float(needed[0])
+        return 1.0 if needed[0] == 0 else math.nan
     return needed[0] / needed[1]

@@ -49,6 +49,9 @@ def saliency_mask(
         torch.autograd.backward(F.cross_entropy(model(images), labels, reduction="sum"))
     saliency = {n: (torch.zeros_like(p) if p.grad is None else p.grad.abs()) for n, p in model.named_parameters()}
     model.zero_grad()
-    ranked = torch.cat([s.flatten() for s in saliency.values()]).sort(descending=True).values
-    threshold = ranked[max(0, round(keep * len(ranked)) - 1)]
-    return {name: (s >= threshold).float() for name, s in saliency.items()}
+    # By rank, not by a threshold: dead units have gradients of 0, and all of them would pass a threshold of 0.
+    everything = torch.cat([s.flatten() for s in saliency.values()])
+    mask = torch.zeros_like(everything)
+    mask[everything.argsort(descending=True, stable=True)[: max(1, round(keep * len(mask)))]] = 1
+    parts = torch.split(mask, [s.numel() for s in saliency.values()])
+    return {name: part.view_as(s) for (name, s), part in zip(saliency.items(), parts, strict=True)}

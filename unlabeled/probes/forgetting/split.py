@@ -97,6 +97,7 @@ def forget_split(
     *,
     classes: Sequence[str] | None = None,
     paths: Sequence[str] | None = None,
+    rows: Array | None = None,
     seed: int = 0,
 ) -> ForgetSplit:
     """Parse ``spec`` and choose the rows.
@@ -108,6 +109,8 @@ def forget_split(
         labels: ``(count,)``, needed wherever a class is named.
         classes: class names, if the data has them.
         paths: each image's path, needed by ``files:``.
+        rows: ``(count,)`` numbers by which ``indices:`` names the images, where the training set is a part of the data;
+            default: 0, 1, …
         seed: of the random choices.
 
     Raises:
@@ -125,7 +128,7 @@ def forget_split(
         chosen = _classes(spec, rest, known, classes)
         forget = np.flatnonzero(np.isin(known, chosen))
     elif kind == "indices":
-        forget = _indices(spec, rest, count)
+        forget = _indices(spec, rest, np.arange(count) if rows is None else rows)
     elif kind == "files":
         forget = _files(spec, rest, paths)
     else:
@@ -135,6 +138,7 @@ def forget_split(
             number = int(known.max()) + 1 if classes is None else len(classes)
             if number < 2:
                 raise UserError(f"--forget {spec}: with a single class there is no wrong label.")
+            forget = np.unique(forget)  # the order in which split and labels are kept
             shift = rng.numpy_generator("forget", "noise", seed).integers(1, number, len(forget))
             noisy = (known[forget] + shift) % number
     forget = np.unique(forget).astype(np.int64)
@@ -156,9 +160,10 @@ def _classes(spec: str, text: str, labels: Array, names: Sequence[str] | None) -
     present = set(np.unique(labels).tolist())
     chosen: list[int] = []
     for part in text.split(","):
-        span = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        span = re.fullmatch(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", part)
         if span:
-            chosen += range(int(span[1]), int(span[2] or span[1]) + 1)
+            first, last = int(span[1]), int(span[2] or span[1])
+            chosen += [last] if last > max(present) else range(first, last + 1)  # never as long as a typing error
         elif names is not None and part.strip() in names:
             chosen.append(list(names).index(part.strip()))
         else:
@@ -176,13 +181,13 @@ def _classes(spec: str, text: str, labels: Array, names: Sequence[str] | None) -
 def _fraction(
     spec: str, text: str, count: int, labels: Array | None, names: Sequence[str] | None, seed: int
 ) -> tuple[Array, tuple[int, ...]]:
-    amount, _, where = text.partition("@")
+    amount, at, where = text.partition("@")
     number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", amount)
     if not number or not 0 <= float(number[1]) <= 100:
         raise UserError(f"--forget {spec}: '{amount}' is no percentage between 0% and 100%.")
     share = float(number[1]) / 100
     generator = rng.numpy_generator("forget", "rows", seed)
-    if not where:
+    if not at:
         return generator.permutation(count)[: round(share * count)].astype(np.int64), ()
     known = _need_labels(spec, labels)
     chosen = _classes(spec, where, known, names)
@@ -194,20 +199,26 @@ def _lines(spec: str, name: str) -> list[str]:
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"--forget {spec}: there is no file {path}.")
-    lines = [line.strip() for line in path.read_text().splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"--forget {spec}: {path} is no UTF-8 text; write one image a line.") from error
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _indices(spec: str, name: str, count: int) -> Array:
+def _indices(spec: str, name: str, rows: Array) -> Array:
     words = [word for line in _lines(spec, name) for word in re.split(r"[\s,]+", line) if word]
+    places = {row: place for place, row in enumerate(rows.tolist())}
+    whole = len(rows) == max(places, default=-1) + 1
     for word in words:
-        if not re.fullmatch(r"-?\d+", word):
+        if not re.fullmatch(r"-?\d{1,18}", word):
             raise UserError(f"--forget {spec}: '{word}' in {name} is no row number.")
-        if not 0 <= int(word) < count:
-            raise UserError(
-                f"--forget {spec}: row {word} in {name} is out of range; the data has rows 0 to {count - 1}."
+        if int(word) not in places:
+            why = (
+                f"is out of range; the data has rows 0 to {len(rows) - 1}" if whole else "is none the model trained on"
             )
-    return np.array([int(word) for word in words], dtype=np.int64)
+            raise UserError(f"--forget {spec}: row {word} in {name} {why}.")
+    return np.array([places[int(word)] for word in words], dtype=np.int64)
 
 
 def _files(spec: str, name: str, paths: Sequence[str] | None) -> Array:

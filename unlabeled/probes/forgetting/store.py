@@ -72,6 +72,7 @@ def cached(template: Classifier, folder: Path, key: str, make: Callable[[Checkpo
         seconds = checkpoint.seconds
         save_classifier(model, home / "model.safetensors")
         files.atomic_write_json(facts, seconds._asdict())
+        files.remove(home / "checkpoint")  # as large as several models, and of no use any more
         # read back, for a model just made has another memory layout, in which sums round differently: what is measured
         # must not depend on whether an interruption lies between
         return Trained(load_classifier(template, home / "model.safetensors"), seconds)
