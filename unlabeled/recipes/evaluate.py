@@ -94,9 +94,7 @@ def probe_model(
     seed: int = 0,
 ) -> dict[str, Any]:
     """As :func:`probe`, for a model and data sets that are already open."""
-    classes = len(np.unique(train.require_labels("probing")))
-    test.require_labels("probing")
-    protocols.check(classes)
+    protocols.check(train.require_labels("probing"), test.require_labels("probing"), seed)
     say(f"probing {name} on {train.name}")
     if calibrate:
         rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
