@@ -46,6 +46,8 @@ def backbone_folder(source: str | Path) -> Path:
     text = str(source)
     if text.startswith("hf-hub:"):
         return _download(text.removeprefix("hf-hub:"))
+    if text == "pixels" or text.startswith("timm:"):
+        raise UserError(f"'{text}' has no trained weights and can only be probed; give a run folder or local-dir:PATH.")
     folder = Path(text.removeprefix("local-dir:")).expanduser()
     if not folder.exists():
         raise UserError(
