@@ -203,7 +203,7 @@ class TestIncremental:
 class TestFewLabels:
     @pytest.mark.parametrize(
         ("labels", "rows", "probes"),
-        [("10%", 40, ("nmc",)), ("2-per-class", 16, ("nmc", "linear")), ("100%", 400, ("nmc",))],
+        [("10%", 40, ("nmc",)), ("2-per-class", 16, ("nmc", "linear")), ("9" * 30 + "-per-class", 400, ("nmc",))],
     )
     def test_draws(self, labels, rows, probes):
         report = run_few_labels(bank(), bank(seed=1), labels, probes, draws=2)
@@ -238,3 +238,5 @@ class TestEpisodes:
     def test_refuses_too_few_rows(self):
         with pytest.raises(UserError, match="Use fewer"):
             run_episodes(bank(n=40), queries=30)
+        with pytest.raises(UserError, match="5 features to centre on, 12 in episodes"):
+            run_episodes(bank(), centre=bank(dim=5))

@@ -127,6 +127,8 @@ def test_layers_and_pools(cli: Cli, data: str, tmp_path: Path) -> None:
         (["--layer", "layer9"], "layer9"),
         (["--pool", "median"], "median"),
         (["--probes", "logistics"], "Did you mean 'logistic'?"),
+        (["nowhere"], "no model 'nowhere'"),
+        (["timm:resnet1x"], "timm has no model"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_computed(

@@ -76,7 +76,7 @@ def labelled_rows(codes: Rows, labels: str, *keys: int | str) -> Rows:
     if fraction and 0 < float(fraction[1]) <= 100:
         return share(codes, float(fraction[1]) / 100, *keys)
     if number and int(number[1]) >= 1:
-        return per_class(codes, int(number[1]), *keys)
+        return per_class(codes, min(int(number[1]), len(codes)), *keys)
     raise UserError(f"labels={labels!r} is not understood; write a share such as '10%' or a number as '5-per-class'.")
 
 
@@ -179,6 +179,8 @@ def run_episodes(
         raise InputError("episodes need ways >= 2 and shots, queries, episodes >= 1.")
     features = as_features(bank)
     members = episode_classes(as_labels(bank.labels, len(bank)), ways, shots, queries)
+    if centre is not None and centre.dim != bank.dim:
+        raise InputError(f"the banks differ: {centre.dim} features to centre on, {bank.dim} in episodes.")
     place = device_of(features, None)
     mean = _mean(centre) if centre is not None else torch.zeros(bank.dim, dtype=torch.float64)
     generator = numpy_generator(seed, "episodes", ways, shots, queries)

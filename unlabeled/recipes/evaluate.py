@@ -17,7 +17,7 @@ from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
 from unlabeled.probes.suite import PROBES, run_probes
-from unlabeled.recipes.models import Pixels, input_size, open_model
+from unlabeled.recipes.models import Pixels, check_model, input_size, open_model
 from unlabeled.recipes.protocols import Protocols
 from unlabeled.recipes.run import Run
 from unlabeled.report import probe_chart
@@ -160,6 +160,8 @@ def probe_all(
     """
     if not models:
         raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
+    for model in models:  # a mistake in the last name is said before the first model is measured
+        check_model(str(model))
     with dist.joined():
         like = next((model for model in models if Run(model).exists()), None)
         reports = []

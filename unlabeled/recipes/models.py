@@ -112,6 +112,18 @@ def load_backbone(
     return Backbone(backbones.load(backbone_folder(source)), layer, pool).eval()
 
 
+def check_model(source: str) -> None:
+    """Refuse what :func:`open_model` could not find, without opening it.
+
+    Raises:
+        UserError: there is no such run, folder or timm model.
+    """
+    if source.startswith("timm:"):
+        backbones.check_name(source.removeprefix("timm:"))
+    elif source != "pixels":
+        backbone_folder(source)
+
+
 def open_model(source: str, images: ImageSet, *, layer: str | None, pool: str | None, seed: int) -> Backbone | Pixels:
     """A model to probe on ``images``: what :func:`load_backbone` takes, ``timm:NAME`` (random), or ``pixels``."""
     if source == "pixels":
