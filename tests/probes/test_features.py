@@ -273,9 +273,22 @@ class TestFeatureBank:
         assert part.labels.tolist() == [4, 2]
         assert np.array_equal(part.features, X[[4, 2]])
         assert bank.without_labels().labels is None
-        assert FeatureBank.from_arrays([[1, 2]]).features.dtype == np.float32
+        for whole in ([[1, 2]], torch.tensor([[1, 2]], dtype=torch.bfloat16)):
+            features = FeatureBank.from_arrays(whole).features
+            assert features.dtype == np.float32
+            assert features.tolist() == [[1, 2]]
 
-    @pytest.mark.parametrize(("X", "y"), [(np.ones(3), None), (np.ones((0, 3)), None), (np.ones((3, 2)), [1, 2])])
+    @pytest.mark.parametrize(
+        ("X", "y"),
+        [
+            (np.ones(3), None),
+            (np.ones((0, 3)), None),
+            (np.ones((3, 2)), [1, 2]),
+            ([["a", "b"]], None),
+            ([[1, 2], [3]], None),
+            (np.ones((3, 2)) * 1j, None),
+        ],
+    )
     def test_refuses(self, X, y):
         with pytest.raises(UserError, match="needs"):
             FeatureBank.from_arrays(X, y)

@@ -58,7 +58,9 @@ def test_alignment_and_uniformity_are_wang_and_isolas():
     assert m.alignment(X, Y) == pytest.approx(float((x - y).norm(dim=1).pow(2).mean()), abs=1e-5)
     assert 0 < m.alignment(X, X + 1e-4 * Y) < 1e-6, "views that nearly agree are told from equal ones"
     assert m.uniformity(X) == pytest.approx(float(torch.pdist(x).pow(2).mul(-2).exp().mean().log()), abs=1e-5)
-    assert m.uniformity(torch.ones(50, 4)) == pytest.approx(0.0, abs=1e-6)
+    for collapsed in (torch.ones(50, 4), torch.zeros(50, 4)):
+        assert m.uniformity(collapsed) == pytest.approx(0.0, abs=1e-6)
+        assert m.neural_collapse(collapsed, np.arange(50) % 2)["nc2_norms"] == 0
     assert m.embedding_std(X) == pytest.approx(1.0, abs=0.1)
 
 

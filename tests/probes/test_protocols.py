@@ -70,7 +70,8 @@ class TestSuite:
     def test_labels_that_are_text(self):
         train, test = bank(), bank(seed=1)
         named = [FeatureBank.from_arrays(b.features, np.array(list("abcdefgh"))[b.labels]) for b in (train, test)]
-        text, numbers = run_probes(*named, ("linear", "knn", "lda")), run_probes(train, test, ("linear", "knn", "lda"))
+        probes = ("logistic", "knn", "lda")
+        text, numbers = run_probes(*named, probes), run_probes(train, test, probes)
         assert text.classes == tuple("abcdefgh")
         assert [r.accuracy for r in text.results] == [r.accuracy for r in numbers.results]
 
@@ -166,6 +167,9 @@ class TestIncremental:
         train, test = bank(), bank(seed=1)
         (result,) = run_incremental(train, test, ("fetril",), steps=4, first=4).results
         assert result.final > 0.9
+        (one_by_one,) = run_incremental(train, test, ("fetril",), steps=8).results
+        assert one_by_one.seen[0] == 1.0
+        assert one_by_one.final > 0.9
         probe = FeTrILProbe().fit(train)
         save(probe, tmp_path / "x.npz")
         assert (load(tmp_path / "x.npz").predict(test.features) == probe.predict(test.features)).all()
@@ -197,9 +201,13 @@ class TestIncremental:
 
 
 class TestFewLabels:
-    @pytest.mark.parametrize(("labels", "rows"), [("10%", 40), ("2-per-class", 16), ("100%", 400)])
-    def test_draws(self, labels, rows):
-        report = run_few_labels(bank(), bank(seed=1), labels, ("nmc", "linear"), draws=2)
+    @pytest.mark.parametrize(
+        ("labels", "rows", "probes"),
+        [("10%", 40, ("nmc",)), ("2-per-class", 16, ("nmc", "linear")), ("9" * 30 + "-per-class", 400, ("nmc",))],
+    )
+    def test_draws(self, labels, rows, probes):
+        report = run_few_labels(bank(), bank(seed=1), labels, probes, draws=2)
+        assert [result.name for result in report.results] == list(probes)
         assert abs(report.rows - rows) <= 4
         for result in report.results:
             assert len(result.draws) == 2
@@ -230,3 +238,5 @@ class TestEpisodes:
     def test_refuses_too_few_rows(self):
         with pytest.raises(UserError, match="Use fewer"):
             run_episodes(bank(n=40), queries=30)
+        with pytest.raises(UserError, match="5 features to centre on, 12 in episodes"):
+            run_episodes(bank(), centre=bank(dim=5))

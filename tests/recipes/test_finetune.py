@@ -63,7 +63,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (x, y), (x_test, y_test) = blobs(240), blobs(60)
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     for name, backbone in {"resnet": SMALL, "vit": VIT}.items():
-        settings = (f"data=npz:{folder / 'data.npz'}", "epochs=0", *COMMON, backbone)
+        settings = (f"data=npz:{folder / 'data.npz'}", f"data.dir={folder}", "epochs=0", *COMMON, backbone)
         pretrain("random", folder / name, overrides=settings)
     set_quiet(False)
     return folder
@@ -76,6 +76,7 @@ def test_few_labels_then_forgotten(cli: Cli, home: Path, tmp_path: Path) -> None
     assert code == 0, err
     assert "24 labelled images" in out
     result = json.loads((tmp_path / "run" / "finetune.json").read_text())
+    assert Run(tmp_path / "run").recipe().data.dir == str(home), "the data lie where the run found them"
     assert result["labelled"] == 24
     assert result["n"] == 60
     assert result["top1"] > 0.8
@@ -151,6 +152,7 @@ def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["timm:resnet18"], "can only be probed"),
         (["--labels", "some"], "is not understood"),
         (["method.layer_decay=2"], "method.layer_decay"),
         (["method.mixpu=1"], "Did you mean 'method.mixup'?"),
@@ -159,7 +161,8 @@ def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
     ],
 )
 def test_mistakes(cli: Cli, home: Path, arguments: list[str], message: str) -> None:
-    code, out, err = cli("finetune", str(home / "resnet"), "--out", "run", *arguments)
+    model = [] if arguments[0].startswith("timm:") else [str(home / "resnet")]
+    code, out, err = cli("finetune", *model, *arguments, "--out", "run")
     assert code == 2
     assert message in err
     assert out == ""

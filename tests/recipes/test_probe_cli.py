@@ -123,9 +123,12 @@ def test_layers_and_pools(cli: Cli, data: str, tmp_path: Path) -> None:
         (["--incremental", "9"], "6 classes cannot be dealt into 9 steps"),
         (["--episodes", "5x1"], "write it like 5-way-1-shot"),
         (["--episodes", "9-way-1-shot"], "there are only 6 classes"),
+        (["--episodes", "3-way-6-shot"], "need 3 classes of 21 rows"),
         (["--layer", "layer9"], "layer9"),
         (["--pool", "median"], "median"),
         (["--probes", "logistics"], "Did you mean 'logistic'?"),
+        (["nowhere"], "no model 'nowhere'"),
+        (["timm:resnet1x"], "timm has no model"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_computed(

@@ -1,7 +1,7 @@
 """Backbones are plain timm models. Importing this package registers the small-image variants with timm."""
 
 from unlabeled.backbones.calibrate import calibrate_batchnorm
-from unlabeled.backbones.create import create
+from unlabeled.backbones.create import check_name, create
 from unlabeled.backbones.features import Backbone, layer_names
 from unlabeled.backbones.interop import IMAGENET, LoadReport, adopt, load_weights
 from unlabeled.backbones.small import SMALL
@@ -14,6 +14,7 @@ __all__ = [
     "LoadReport",
     "adopt",
     "calibrate_batchnorm",
+    "check_name",
     "create",
     "layer_names",
     "load",

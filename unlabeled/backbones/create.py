@@ -32,6 +32,16 @@ def refuse_reserved(arguments: Iterable[str], where: str) -> None:
             )
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        UserError: it is unknown; the nearest known one is named.
+    """
+    if not timm.is_model(name):
+        raise UserError(f"backbone.name: timm has no model '{name}'.{nearest(name, timm.list_models())}")
+
+
 def create(
     name: str,
     *,
@@ -56,8 +66,7 @@ def create(
     Raises:
         UserError: the name is unknown, an argument is not taken, or the images do not fit the model.
     """
-    if not timm.is_model(name):
-        raise UserError(f"backbone.name: timm has no model '{name}'.{nearest(name, timm.list_models())}")
+    check_name(name)
     refuse_reserved(model_args, "backbone.args")
     overlay = {"mean": tuple(mean), "std": tuple(std), "input_size": (in_chans, image_size, image_size)}
     arguments = {"in_chans": in_chans, **model_args}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
 from torch import Tensor
@@ -35,7 +36,7 @@ def as_features(X: Any, name: str = "features") -> Features:
         name: what to call it in an error.
 
     Raises:
-        InputError: not two-dimensional, empty, or not numeric. Values are checked when they are read.
+        InputError: not two-dimensional, empty, sparse, or not numeric. Values are checked when they are read.
     """
     if isinstance(X, FeatureBank):
         X = X.features
@@ -47,6 +48,8 @@ def as_features(X: Any, name: str = "features") -> Features:
         if X.is_complex():
             raise InputError(f"Complex data not supported: {name} must be real numbers.")
         return X.detach() if X.is_floating_point() else X.detach().double()
+    if issparse(X):
+        raise InputError(f"Sparse {name} are not supported: use X.toarray().")
     try:
         checked: Floats = check_array(X, dtype=[np.float64, np.float32, np.float16], ensure_all_finite=False)
     except ValueError as error:
@@ -66,10 +69,11 @@ def as_labels(y: Any, n: int) -> Labels:
         y = y.detach().cpu().numpy()
     try:
         labels: Labels = column_or_1d(y, warn=True)
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise InputError("labels (y) contain NaN or infinity; drop those rows.")
         if labels.dtype.kind == "O":
             sorted(labels)  # a TypeError here says what a later search among classes would stumble over
+            labels = np.asarray(labels.tolist())  # a table's column: of the type that its values have
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise InputError("labels (y) contain NaN or infinity; drop those rows.")
         with warnings.catch_warnings():  # one row a class is no regression but a one-shot probe
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             check_classification_targets(labels)
@@ -79,8 +83,6 @@ def as_labels(y: Any, n: int) -> Labels:
         raise InputError(" ".join(str(error).split())) from error
     if len(labels) != n:
         raise InputError(f"inconsistent numbers of samples: {n} rows of features, {len(labels)} labels.")
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
-        labels = labels.astype(str)
     return labels
 
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from unlabeled.core.errors import nearest
-from unlabeled.probes.arrays import InputError
+from unlabeled.probes.arrays import InputError, Labels
 from unlabeled.probes.base import Probe
 from unlabeled.probes.statistics import Statistics
 
@@ -24,6 +24,11 @@ class ClosedFormProbe(Probe):
 
     _second = True
     statistics_: Statistics
+
+    @property
+    def classes_(self) -> Labels:  # type: ignore[override]
+        """Those of the sums, which other probes may have taught further classes meanwhile."""
+        return self.statistics_.classes
 
     @abstractmethod
     def _solve(self) -> tuple[Any, ...]:
@@ -50,7 +55,7 @@ class ClosedFormProbe(Probe):
         self._check_parameters()
         statistics = self._empty(place)
         statistics.add(features, labels)
-        self.statistics_, self.classes_ = statistics, statistics.classes
+        self.statistics_ = statistics
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> ClosedFormProbe:
@@ -60,7 +65,7 @@ class ClosedFormProbe(Probe):
         self._check_parameters()
         statistics = self._empty(place) if first else self.statistics_
         statistics.add(features, labels)
-        self.statistics_, self.classes_ = statistics, statistics.classes
+        self.statistics_ = statistics
         return self
 
     def forget(self, X: Any, y: Any = None) -> ClosedFormProbe:
@@ -72,7 +77,6 @@ class ClosedFormProbe(Probe):
         check_is_fitted(self)
         features, labels, _ = self._fit_inputs(X, y, reset=False)
         self.statistics_.remove(features, labels)
-        self.classes_ = self.statistics_.classes
         return self
 
     def from_statistics(self, statistics: Statistics) -> ClosedFormProbe:
@@ -82,8 +86,7 @@ class ClosedFormProbe(Probe):
             raise InputError(f"{type(self).__name__} needs statistics with second moments: Statistics(second=True).")
         if self._per_class() and not statistics.per_class:
             raise InputError(f"{type(self).__name__} needs statistics of each class: Statistics(per_class=True).")
-        self.n_features_in_ = statistics.dim
-        self.statistics_, self.classes_ = statistics, statistics.classes
+        self.n_features_in_, self.statistics_ = statistics.dim, statistics
         return self
 
     def linear(self) -> tuple[Tensor, Tensor]:

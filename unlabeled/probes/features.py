@@ -61,14 +61,22 @@ class FeatureBank:
             classes: names of the classes.
 
         Raises:
-            UserError: not two-dimensional, empty, or of another length than the labels.
+            UserError: not two-dimensional, empty, not of real numbers, or of another length than the labels.
 
         >>> len(FeatureBank.from_arrays([[0.0, 1.0], [1.0, 0.0]], ["cat", "dog"]))
         2
         """
-        features = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asanyarray(X)
-        if features.dtype.kind != "f":
-            features = features.astype(np.float32)
+        if isinstance(X, Tensor):  # numpy has no bfloat16
+            X = X.detach().cpu()
+            X = X.float() if X.dtype == torch.bfloat16 else X
+        try:
+            features = np.asanyarray(X)
+            if features.dtype.kind not in "fc":
+                features = features.astype(np.float32)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"a feature bank needs (N, D) features that are numbers ({error}).") from error
+        if features.dtype.kind == "c":
+            raise UserError("a feature bank needs (N, D) features that are real numbers, not complex ones.")
         if features.ndim != 2 or 0 in features.shape:
             raise UserError(f"a feature bank needs (N, D) features with N, D >= 1, not shape {features.shape}.")
         labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else None if y is None else np.asarray(y)

@@ -30,7 +30,7 @@ class FeTrILProbe(SoftmaxProbe):
     """
 
     statistics_: Statistics
-    classifier_: LogisticProbe
+    classifier_: LogisticProbe | None
 
     def __init__(
         self, penalty: float = 1e-4, rows_per_class: int = 500, seed: int = 0, device: str | None = None
@@ -49,7 +49,7 @@ class FeTrILProbe(SoftmaxProbe):
         """Learn the next classes from (N, D) features and (N,) labels; ``classes`` is there for scikit-learn's callers.
 
         Raises:
-            InputError: features or labels that cannot be used; fewer than two classes so far.
+            InputError: features or labels that cannot be used.
         """
         if self.rows_per_class < 1:
             raise InputError(f"FeTrILProbe: rows_per_class must be at least 1, not {self.rows_per_class!r}.")
@@ -76,10 +76,14 @@ class FeTrILProbe(SoftmaxProbe):
                 part = rows[lender] + (means[position] - means[lender]).to(rows[lender])
             parts.append(F.normalize(part, dim=1))
             targets.append(torch.full((len(part),), position))
-        classifier = LogisticProbe(self.penalty, device=self.device)
-        classifier.fit(torch.cat(parts), statistics.classes[torch.cat(targets).numpy()])
+        classifier = None  # of a single class, which is the answer to everything
+        if len(parts) > 1:
+            classifier = LogisticProbe(self.penalty, device=self.device)
+            classifier.fit(torch.cat(parts), statistics.classes[torch.cat(targets).numpy()])
         self.statistics_, self.classifier_, self.classes_ = statistics, classifier, statistics.classes
         return self
 
     def _scores(self, block: Tensor) -> Tensor:
+        if self.classifier_ is None:
+            return block.new_zeros(len(block), 1)
         return self.classifier_._scores(F.normalize(block, dim=1))

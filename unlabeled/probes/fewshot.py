@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import progress
 from unlabeled.core.rng import numpy_generator
-from unlabeled.probes.arrays import InputError, Rows, as_features, as_labels, device_of, take
+from unlabeled.probes.arrays import InputError, Labels, Rows, as_features, as_labels, device_of, take
 from unlabeled.probes.base import class_codes
 from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.intervals import mean_interval
@@ -22,6 +22,7 @@ from unlabeled.probes.splits import per_class, share
 from unlabeled.probes.statistics import Statistics
 from unlabeled.probes.suite import run_probes
 
+QUERIES = 15  # rows of each class that an episode asks for
 CHUNK_VALUES = 1 << 24  # feature values of the episodes computed at once: 64 MB
 
 
@@ -75,7 +76,7 @@ def labelled_rows(codes: Rows, labels: str, *keys: int | str) -> Rows:
     if fraction and 0 < float(fraction[1]) <= 100:
         return share(codes, float(fraction[1]) / 100, *keys)
     if number and int(number[1]) >= 1:
-        return per_class(codes, int(number[1]), *keys)
+        return per_class(codes, min(int(number[1]), len(codes)), *keys)
     raise UserError(f"labels={labels!r} is not understood; write a share such as '10%' or a number as '5-per-class'.")
 
 
@@ -132,12 +133,30 @@ class Episodes:
         return asdict(self)
 
 
+def episode_classes(labels: Labels, ways: int, shots: int, queries: int = QUERIES) -> list[Rows]:
+    """The rows of each class that has enough of them for episodes.
+
+    Raises:
+        InputError: fewer than ``ways`` classes with ``shots + queries`` rows.
+    """
+    classes, codes = class_codes(labels)
+    members = [
+        rows for rows in (np.flatnonzero(codes == c) for c in range(len(classes))) if len(rows) >= shots + queries
+    ]
+    if len(members) < ways:
+        raise InputError(
+            f"{ways}-way {shots}-shot episodes with {queries} queries need {ways} classes of {shots + queries} rows; "
+            f"there are {len(members)}. Use fewer ways, shots or queries."
+        )
+    return members
+
+
 def run_episodes(
     bank: FeatureBank,
     *,
     ways: int = 5,
     shots: int = 1,
-    queries: int = 15,
+    queries: int = QUERIES,
     episodes: int = 600,
     metric: Literal["euclidean", "cosine"] = "cosine",
     centre: FeatureBank | None = None,
@@ -159,15 +178,9 @@ def run_episodes(
     if min(ways - 1, shots, queries, episodes) < 1:
         raise InputError("episodes need ways >= 2 and shots, queries, episodes >= 1.")
     features = as_features(bank)
-    classes, codes = class_codes(as_labels(bank.labels, len(bank)))
-    members = [
-        rows for rows in (np.flatnonzero(codes == c) for c in range(len(classes))) if len(rows) >= shots + queries
-    ]
-    if len(members) < ways:
-        raise InputError(
-            f"{ways}-way {shots}-shot episodes with {queries} queries need {ways} classes of {shots + queries} rows; "
-            f"there are {len(members)}. Use fewer ways, shots or queries."
-        )
+    members = episode_classes(as_labels(bank.labels, len(bank)), ways, shots, queries)
+    if centre is not None and centre.dim != bank.dim:
+        raise InputError(f"the banks differ: {centre.dim} features to centre on, {bank.dim} in episodes.")
     place = device_of(features, None)
     mean = _mean(centre) if centre is not None else torch.zeros(bank.dim, dtype=torch.float64)
     generator = numpy_generator(seed, "episodes", ways, shots, queries)

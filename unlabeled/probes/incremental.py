@@ -96,6 +96,23 @@ def class_steps(classes: int, steps: int, *, first: int | None = None, seed: int
     return [np.sort(part) for part in [order[:first], *rest]]
 
 
+def steps_to_test(
+    train: Labels, test: Labels, steps: int, *, first: int | None = None, seed: int | None = 0
+) -> list[Rows]:
+    """:func:`class_steps` of the training labels, each with test rows.
+
+    Raises:
+        InputError: fewer classes than steps, or a step without test rows.
+    """
+    classes = class_codes(train)[0]
+    wanted = encode(test, classes)
+    deal = class_steps(len(classes), steps, first=first, seed=seed)
+    for number, step in enumerate(deal):
+        if not np.isin(wanted, step).any():
+            raise InputError(f"the test bank has no row of the classes of step {number + 1}; use fewer steps.")
+    return deal
+
+
 def run_incremental(
     train: FeatureBank,
     test: FeatureBank,
@@ -115,7 +132,7 @@ def run_incremental(
         device: where to compute; default: where the features lie.
 
     Raises:
-        UserError: an unknown probe, no labels, fewer classes than steps, a class without test rows.
+        UserError: an unknown probe, no labels, fewer classes than steps, a step without test rows.
     """
     for name in probes:
         if name not in MAKERS:
@@ -123,10 +140,7 @@ def run_incremental(
     labels, answers = as_labels(train.labels, len(train)), as_labels(test.labels, len(test))
     classes, codes = class_codes(labels)
     wanted = encode(answers, classes)
-    deal = class_steps(len(classes), steps, first=first, seed=seed)
-    for number, step in enumerate(deal):
-        if not np.isin(wanted, step).any():
-            raise InputError(f"the test bank has no row of the classes of step {number + 1}; use fewer steps.")
+    deal = steps_to_test(labels, answers, steps, first=first, seed=seed)
     results = []
     with progress("incremental", len(probes) * len(deal)) as tick:
         for name in probes:

@@ -115,14 +115,23 @@ class KNNProbe(Probe):
             return self.fit(X, y)
         self._grid()
         features, labels, _ = self._fit_inputs(X, y, reset=False)
-        check_finite(features)
+        more = self._as_kept(features)
         known = self.classes_[self.codes_.cpu().numpy()]
         encode(labels, self.classes_)  # text among numbers is an error, not a cast
-        if isinstance(self.bank_, Tensor):
-            more: Features = torch.cat([self.bank_, torch.as_tensor(features).to(self.bank_)])
+        if isinstance(self.bank_, Tensor) and isinstance(more, Tensor):
+            whole: Features = torch.cat([self.bank_, more])
         else:
-            more = np.concatenate([self.bank_, like(torch.as_tensor(features), None)], dtype=self.bank_.dtype)
-        return self._keep(more, np.concatenate([known, labels]))
+            whole = np.concatenate([self.bank_, more])
+        return self._keep(whole, np.concatenate([known, labels]))
+
+    def _as_kept(self, features: Features) -> Features:
+        """Rows as the bank holds them: rounded to its type, on its device."""
+        everything = slice(0, len(features))
+        if isinstance(self.bank_, Tensor):
+            return take(features, everything, self.bank_.device, self.bank_.dtype)
+        rows = take(features, everything, torch.device("cpu"), torch.float64).numpy().astype(self.bank_.dtype)
+        check_finite(rows)
+        return rows
 
     def forget(self, X: Any, y: Any = None) -> KNNProbe:
         """Take rows out of (a copy of) the bank again: the inverse of ``partial_fit``, up to the order of equal rows.
@@ -134,7 +143,10 @@ class KNNProbe(Probe):
         features, labels, _ = self._fit_inputs(X, y, reset=False)
         known = self.classes_[self.codes_.cpu().numpy()]
         places: dict[tuple[bytes, Any], list[int]] = {}
-        bank, gone = (take(rows, slice(0, len(rows)), torch.device("cpu")).numpy() for rows in (self.bank_, features))
+        bank, gone = (
+            take(rows, slice(0, len(rows)), torch.device("cpu")).numpy()
+            for rows in (self.bank_, self._as_kept(features))
+        )
         for row, (values, label) in enumerate(zip(bank, known.tolist(), strict=True)):
             places.setdefault((values.tobytes(), label), []).append(row)
         kept = np.ones(len(bank), bool)

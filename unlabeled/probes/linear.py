@@ -192,9 +192,10 @@ class LinearProbe(SoftmaxProbe):
             raise InputError(f"LinearProbe: weight_decay must be 0 or more, not {self.weight_decay!r}.")
         if not 0 < self.held_out < 1:
             raise InputError(f"LinearProbe: held_out must lie between 0 and 1, not {self.held_out!r}.")
-        for name in names:
-            if name not in NORMALISATIONS:
-                raise InputError(f"LinearProbe: normalise cannot be {name!r}.{nearest(str(name), NORMALISATIONS)}")
+        unknown = [str(name) for name in names if name not in NORMALISATIONS]
+        if unknown or not names:
+            hint = nearest("".join(unknown[:1]), NORMALISATIONS)
+            raise InputError(f"LinearProbe: normalise cannot be {self.normalise!r}.{hint}")
         for count in ("epochs", "batch_size"):
             if getattr(self, count) < 1:
                 raise InputError(f"LinearProbe: {count} must be at least 1, not {getattr(self, count)!r}.")

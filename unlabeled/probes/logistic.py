@@ -161,7 +161,10 @@ class _Problem:
             self.rotated.square().mean(0).sqrt().clamp_min(1e-12) if standardise else torch.ones_like(self.mean)
         )
         self.rotated /= self.scale
-        values, vectors = torch.linalg.eigh((self.rotated.T @ self.rotated).double() / n)
+        scatter = (self.rotated.T @ self.rotated).double() / n
+        if not torch.isfinite(scatter).all():
+            raise InputError("LogisticProbe: the squares of these features exceed float32; scale the features first.")
+        values, vectors = torch.linalg.eigh(scatter)
         self.vectors = vectors.float()
         for start in range(0, n, BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)

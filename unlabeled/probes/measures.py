@@ -124,12 +124,14 @@ def uniformity(X: Any, t: float = 2.0) -> float:
     n = len(features)
     if n < 2:
         raise InputError("uniformity needs at least two rows.")
+    square = features.square().sum(1)  # 1, or 0 of a row of zeros, which has no direction
     total = torch.zeros((), dtype=torch.float64, device=features.device)
     for start in range(0, n, block_rows(n)):
-        part = features[start : start + block_rows(n)]
-        total += (t * (2 * part @ features.T - 2).clamp_(max=0)).exp_().sum(dtype=torch.float64)
-    diagonal = (t * (2 * features.square().sum(1) - 2).clamp(max=0)).exp().sum(dtype=torch.float64)
-    return float(((total - diagonal) / (n * (n - 1))).clamp_min(1e-300).log())
+        part, at = features[start : start + block_rows(n)], torch.arange(min(block_rows(n), n - start))
+        distance = (square[start : start + len(at), None] + square - 2 * part @ features.T).clamp_(min=0)
+        distance[at, start + at] = torch.inf  # a row and itself
+        total += (-t * distance).exp_().sum(dtype=torch.float64)
+    return float((total / (n * (n - 1))).clamp_min(1e-300).log())
 
 
 def tolerance(X: Any, y: Any) -> float:
@@ -223,7 +225,7 @@ def neural_collapse(X: Any, y: Any) -> dict[str, float]:
     nearest = torch.cdist(features, means).argmin(1).cpu()
     return {
         "nc1": abs(float((within * torch.linalg.pinv(between, hermitian=True)).sum() / count)),
-        "nc2_norms": float(lengths.std(correction=0) / lengths.mean()),
+        "nc2_norms": float(lengths.std(correction=0) / lengths.mean().clamp_min(1e-300)),
         "nc2_angles": float((cosines + 1 / (count - 1)).abs().mean()),
         "nc4": float((nearest == torch.from_numpy(classes)).double().mean()),
     }

@@ -75,6 +75,8 @@ def search(
         if metric == "euclidean":
             best = Neighbours((2 * best.similarity - query.square().sum(1, keepdim=True)).clamp_(max=0), best.index)
         parts.append(best)
+    if not parts:  # a rank without a share of the queries
+        return Neighbours(torch.empty(0, k, device=place), torch.empty(0, k, dtype=torch.int64, device=place))
     return Neighbours(torch.cat([p.similarity for p in parts]), torch.cat([p.index for p in parts]))
 
 

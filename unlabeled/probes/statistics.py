@@ -168,6 +168,9 @@ class Statistics:
         kept = self.count > 0
         if bool(kept.all()):
             return
+        if not bool(kept.any()):  # not even rounding stays: what comes next is the first
+            self.extent.zero_()
+            self.moment.zero_()
         self.classes = self.classes[kept.cpu().numpy()]
         self.count, self.total = self.count[kept], self.total[:, kept]
         if self.per_class and self.second:

@@ -89,7 +89,9 @@ def _pack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     if isinstance(value, (Tensor, np.ndarray)):
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind == "O":
-            raise UserError("labels or feature names of mixed types cannot be saved; use text or numbers.")
+            if not all(isinstance(name, str) for name in array.flat):
+                raise UserError("labels or feature names of mixed types cannot be saved; use text or numbers.")
+            array = array.astype(str)  # the names of a table's columns
         key = f"a{len(arrays)}"
         arrays[key] = array
         return {"tensor" if isinstance(value, Tensor) else "array": key}

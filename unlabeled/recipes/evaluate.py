@@ -17,7 +17,7 @@ from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
 from unlabeled.probes.suite import PROBES, run_probes
-from unlabeled.recipes.models import Pixels, input_size, open_model
+from unlabeled.recipes.models import Pixels, check_model, input_size, open_model
 from unlabeled.recipes.protocols import Protocols
 from unlabeled.recipes.run import Run
 from unlabeled.report import probe_chart
@@ -94,9 +94,7 @@ def probe_model(
     seed: int = 0,
 ) -> dict[str, Any]:
     """As :func:`probe`, for a model and data sets that are already open."""
-    classes = len(np.unique(train.require_labels("probing")))
-    test.require_labels("probing")
-    protocols.check(classes)
+    protocols.check(train.require_labels("probing"), test.require_labels("probing"), seed)
     say(f"probing {name} on {train.name}")
     if calibrate:
         rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
@@ -162,6 +160,8 @@ def probe_all(
     """
     if not models:
         raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
+    for model in models:  # a mistake in the last name is said before the first model is measured
+        check_model(str(model))
     with dist.joined():
         like = next((model for model in models if Run(model).exists()), None)
         reports = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from unlabeled.recipes.evaluate import bank_of
 from unlabeled.recipes.models import backbone_folder, load_backbone
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.run import Run
+from unlabeled.recipes.schema import DataConfig
 
 
 def finetune(
@@ -54,13 +56,17 @@ def finetune(
         return run, _judged(run)
     folder = backbone_folder(model)
     source = Run(model)
+    place = []
     if data is None:
-        data = source.recipe().data.name if source.exists() else "fashion-mini"
+        config = source.recipe().data if source.exists() else DataConfig()
+        data = config.name
+        place = [f"data.dir={json.dumps(config.dir)}", f"data.store={json.dumps(config.store)}"]
     channels, size, _ = load_config(folder)["pretrained_cfg"]["input_size"]
     settings = [
-        f"backbone.weights={folder}",
+        f"backbone.weights={json.dumps(str(folder))}",
         f"backbone.name={load_config(folder)['architecture']}",
         f"data={data}",
+        *place,
         f"data.size={size}",
         f"data.channels={channels}",
         *([f"data.labels={labels}"] if labels else []),

@@ -46,6 +46,8 @@ def backbone_folder(source: str | Path) -> Path:
     text = str(source)
     if text.startswith("hf-hub:"):
         return _download(text.removeprefix("hf-hub:"))
+    if text == "pixels" or text.startswith("timm:"):
+        raise UserError(f"'{text}' has no trained weights and can only be probed; give a run folder or local-dir:PATH.")
     folder = Path(text.removeprefix("local-dir:")).expanduser()
     if not folder.exists():
         raise UserError(
@@ -108,6 +110,18 @@ def load_backbone(
         say(f"{source}: {matched}")
         return Backbone(model, layer, pool).eval()
     return Backbone(backbones.load(backbone_folder(source)), layer, pool).eval()
+
+
+def check_model(source: str) -> None:
+    """Refuse what :func:`open_model` could not find, without opening it.
+
+    Raises:
+        UserError: there is no such run, folder or timm model.
+    """
+    if source.startswith("timm:"):
+        backbones.check_name(source.removeprefix("timm:"))
+    elif source != "pixels":
+        backbone_folder(source)
 
 
 def open_model(source: str, images: ImageSet, *, layer: str | None, pool: str | None, seed: int) -> Backbone | Pixels:

@@ -10,8 +10,9 @@ import numpy as np
 
 from unlabeled.core.errors import UserError
 from unlabeled.probes import FeatureBank, run_episodes, run_few_labels, run_incremental
-from unlabeled.probes.fewshot import labelled_rows
-from unlabeled.probes.incremental import class_steps
+from unlabeled.probes.arrays import Labels
+from unlabeled.probes.fewshot import episode_classes, labelled_rows
+from unlabeled.probes.incremental import steps_to_test
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,24 @@ class Protocols:
     incremental: int | None = None
     episodes: tuple[str, ...] = ()
 
-    def check(self, classes: int) -> None:
-        """Refuse what cannot be carried out, before anything is computed.
+    def check(self, train: Labels, test: Labels, seed: int) -> None:
+        """Refuse what cannot be carried out with these labels, before anything is computed.
 
         Raises:
-            UserError: a share or an episode that is not understood, or more steps or ways than classes.
+            UserError: a share or an episode that is not understood, more steps or ways than classes, too few test rows.
         """
+        classes = len(np.unique(train))
         for share in self.labels:
             labelled_rows(np.zeros(1, np.int64), share)
         if self.draws < 1:
             raise UserError(f"--draws must be at least 1, not {self.draws}.")
         if self.incremental is not None:
-            class_steps(classes, self.incremental)
+            steps_to_test(train, test, self.incremental, seed=seed)
         for text in self.episodes:
-            ways, _ = ways_and_shots(text)
+            ways, shots = ways_and_shots(text)
             if ways > classes:
                 raise UserError(f"--episodes {text}: there are only {classes} classes; use fewer ways.")
+            episode_classes(test, ways, shots)
 
     def run(self, train: FeatureBank, test: FeatureBank, probes: tuple[str, ...], seed: int) -> dict[str, Any]:
         """The sections of a report: ``few_labels`` and ``episodes`` (lists), ``incremental``; only those asked for."""
