@@ -160,7 +160,7 @@ def test_broken_folders_are_refused(tmp_path: Path) -> None:
         backbones.load(folder)
     backbones.save(make(), folder)
     for key, wrong in (
-        ("input_size", [1]), ("input_size", [1, 10**7, 10**7]), ("input_size", "big"), ("mean", []), ("mean", None),
+        ("input_size", [1]), ("input_size", [1, 10**7, 10**7]), ("input_size", "big"), ("mean", []), ("mean", ["0.3"]),
         ("std", [0.0]), ("std", [float("inf")]),
     ):  # fmt: skip
         changed = {**config, "pretrained_cfg": {**config["pretrained_cfg"], key: wrong}}

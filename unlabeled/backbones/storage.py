@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import timm
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -24,7 +24,9 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 class _Images(BaseModel):
     """What a ``config.json`` says of the images, for it may come from anywhere."""
 
-    input_size: tuple[Channels, Side, Side]
+    model_config = ConfigDict(strict=True)
+
+    input_size: Annotated[tuple[Channels, Side, Side], Field(strict=False)]
     mean: list[FiniteFloat] = Field(min_length=1)
     std: list[Annotated[FiniteFloat, Field(gt=0)]] = Field(min_length=1)
 
