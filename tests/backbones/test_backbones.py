@@ -138,6 +138,9 @@ def test_calibration_gives_batchnorm_the_data_statistics() -> None:
         ("convnext_atto", 4, {}, "cannot"),
         ("vit_tiny_patch16_224", 28, {"patch_size": 5, "embed_dim": 7}, "cannot"),
         ("resnet18", 28, {"nonsense": 1}, "nonsense"),
+        ("resnet10_small", 28, {"layers": [1]}, "cannot"),
+        ("resnet10_small", 28, {"stem_stride": 0}, "cannot"),
+        ("vit_tiny_patch16_224", 28, {"patch_size": 0}, "cannot"),
     ],
 )
 def test_impossible_backbones_are_refused(name: str, size: int, arguments: dict[str, object], message: str) -> None:
@@ -164,3 +167,16 @@ def test_broken_folders_are_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text("[1, 2")
     with pytest.raises(UserError, match="no timm configuration"):
         backbones.load(folder)
+    backbones.save(make(), folder)
+    for key, wrong in (
+        ("input_size", [1]), ("input_size", [1, 10**7, 10**7]), ("input_size", "big"), ("mean", []), ("mean", ["0.3"]),
+        ("std", [0.0]), ("std", [float("inf")]),
+    ):  # fmt: skip
+        changed = {**config, "pretrained_cfg": {**config["pretrained_cfg"], key: wrong}}
+        (folder / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=rf"config\.json: pretrained_cfg\.{key}"):
+            backbones.load(folder)
+    config["pretrained_cfg"]["input_size"] = [2, 28, 28]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="cannot take the 2×28×28 images"):
+        Backbone(backbones.load(folder))

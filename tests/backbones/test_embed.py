@@ -59,6 +59,7 @@ def test_arrays_are_cropped_and_resized_as_files(colour: Backbone, photographs: 
     wanted = colour.embed(picture)
     for form in (array, array.transpose(2, 0, 1)[None], torch.from_numpy(array.copy()), array.astype(np.float32) / 255):
         torch.testing.assert_close(colour.embed(form), wanted, atol=0.05, rtol=0.02)
+    torch.testing.assert_close(colour.embed(array[:, ::-1]), colour.embed(array[:, ::-1].copy()), atol=0, rtol=0)
     sixteen = array.astype(np.uint16) * 257
     torch.testing.assert_close(colour.embed(sixteen), colour.embed(array), atol=0, rtol=0)
     mixed = colour.embed([picture, array, array[:, 10:50].astype(np.float32) / 255])
@@ -102,3 +103,10 @@ def test_what_is_no_image_for_it_is_said(colour: Backbone) -> None:
         colour.embed(np.zeros((2, 3, 16, 16), np.int64))
     with pytest.raises(UserError, match="cannot be used"):
         colour.embed(Image.fromarray(np.full((16, 16), -1.0, np.float32)))
+    for wrong in (1.5, -0.1, np.nan):
+        with pytest.raises(UserError, match=r"must lie in \[0, 1\]"):
+            colour.embed(np.full((2, 16, 16, 3), wrong))
+    with pytest.raises(UserError, match="Path is no image"):
+        colour.embed(Path("picture.png"))
+    with pytest.raises(UserError, match="not an array of shape"):
+        colour.embed(np.zeros((2, 0, 9, 3), np.uint8))

@@ -173,6 +173,14 @@ def test_files_that_would_run_code_or_are_broken_are_refused(tmp_path: Path) -> 
     torch.save({"state_dict": {}, "args": argparse.Namespace(lr=1)}, tmp_path / "code.pth")
     with pytest.raises(UserError, match="would run code"):
         load_weights(resnet(1), tmp_path / "code.pth")
+    held: dict[str, Any] = {}
+    held["model"] = held
+    torch.save(held, tmp_path / "itself.pth")
+    with pytest.raises(UserError, match="nothing in it fits"):
+        load_weights(resnet(1), tmp_path / "itself.pth")
+    (tmp_path / "call.pth").write_bytes(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01tR.")
+    with pytest.raises(UserError, match="cannot be read as weights"):
+        load_weights(resnet(1), tmp_path / "call.pth")
     for name in ("half.pth", "half.safetensors"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 half a file")
         with pytest.raises(UserError, match=r"half"):

@@ -84,7 +84,21 @@ def test_hostile_archives_are_refused_and_run_nothing(tmp_path, monkeypatch):
         archive.writestr("../../images.npy", b"x")
     np.savez("cut.npz", images=IMAGES)
     Path("cut.npz").write_bytes(Path("cut.npz").read_bytes()[:-300])
-    for name in ("objects", "pickle", "bomb", "huge", "../slip", "cut"):
+    for name, kind in (("deflate", zipfile.ZIP_DEFLATED), ("lzma", zipfile.ZIP_LZMA)):
+        header = io.BytesIO()
+        np.save(header, IMAGES // 8)
+        with zipfile.ZipFile(f"{name}.npz", "w", kind) as archive:
+            archive.writestr("images.npy", header.getvalue())
+        data = Path(f"{name}.npz").read_bytes()
+        Path(f"{name}.npz").write_bytes(data[:60] + bytes([255] * 60) + data[120:])
+    with zipfile.ZipFile("header.npz", "w") as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\x01\0\x20\0" + b"{'shape': (".ljust(31) + b"\n")
+    np.savez("locked.npz", images=IMAGES)
+    locked = bytearray(Path("locked.npz").read_bytes())
+    locked[6] |= 1
+    locked[locked.find(b"PK\1\2") + 8] |= 1
+    Path("locked.npz").write_bytes(locked)
+    for name in ("objects", "pickle", "bomb", "huge", "../slip", "cut", "deflate", "lzma", "header", "locked"):
         with pytest.raises(UserError) as caught:
             open_data(f"npz:{name}.npz")
         assert "\n" not in str(caught.value)
@@ -98,6 +112,8 @@ def test_hostile_archives_are_refused_and_run_nothing(tmp_path, monkeypatch):
         ({"weights": IMAGES}, "no array 'images'"),
         ({"x": IMAGES[0, 0]}, r"shape \(12, 3\)|shape \(12, 3, 1\)"),
         ({"x": IMAGES, "y": LABELS[:3]}, "20 images but 3 labels"),
+        ({"x": IMAGES, "y": LABELS[:0], "classes": np.array("a")}, "20 images but 0 labels"),
+        ({"x": IMAGES, "y": np.array(3)}, "20 images but 1 labels"),
         ({"x": IMAGES, "y": np.eye(20)}, "not one whole number"),
         ({"x": IMAGES.astype(np.int64) - 500}, "do not fit 16 bits"),
         ({"x": IMAGES.astype("U3")}, "are no pixels"),

@@ -12,6 +12,7 @@ from PIL import Image
 import unlabeled
 from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
+from unlabeled.data.listing import number_classes
 
 
 def names_of(images: ImageSet, root: Path) -> list[str]:
@@ -42,6 +43,8 @@ def test_first_level_folders_are_classes_at_any_depth(tmp_path, make_images):
 def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path, make_images):
     make_images(tmp_path, [f"{c}/{i}.png" for c in range(12) for i in range(5)])
     assert open_data(str(tmp_path)).classes == tuple(map(str, range(12)))
+    assert number_classes(["7", "-10", "3"])[1] == ("-10", "3", "7")
+    assert number_classes(["7", "--10"])[1] == ("--10", "7")
 
 
 @pytest.mark.parametrize("extra", ["loose.png", ""])

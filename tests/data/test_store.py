@@ -212,6 +212,17 @@ def test_on_demand_gives_the_same_pixels_and_lists_the_bad(tmp_path, make_images
         open_data(str(tmp_path / "in"), size=12, store=False, max_bad_fraction=0.05).images  # noqa: B018
 
 
+def test_whatever_a_reader_raises_is_listed(tmp_path):
+    def read(row: int) -> np.ndarray:
+        if row == 3:
+            raise SyntaxError("broken PNG file")  # as Pillow does, inside another library's reader
+        return np.zeros((8, 8, 3), dtype=np.uint8)
+
+    listing = Listing(read, [f"{row}" for row in range(9)], "made here")
+    stored = prepare(listing, (3, 8, 8), name="made", max_bad_fraction=0.2, cache=tmp_path)
+    assert stored.bad == [(3, "broken PNG file")]
+
+
 def test_a_folder_removed_under_the_work_is_said(tmp_path):
     def read(row: int) -> np.ndarray:
         if row == 1500:

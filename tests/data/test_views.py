@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torchvision.transforms import v2 as T
 from torchvision.transforms.v2 import functional as TF
 
 from unlabeled.core.errors import UserError
+from unlabeled.data import open_data
 from unlabeled.data.spec import ViewSpec
 from unlabeled.data.views import CHUNK_BYTES, Views
+from unlabeled.recipes.resolve import load_recipe
 
 RGB = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
 SIMCLR = ViewSpec(
@@ -162,6 +166,28 @@ def test_the_statistics_are_torchvisions() -> None:
     assert (ours.std(0) - other.std(0)).abs().max() < 0.03
     contrast = [x.std((2, 3)).mean(0) for x in (ours, other)]
     torch.testing.assert_close(*contrast, atol=0.01, rtol=0)
+
+
+def test_the_statistics_of_gray_views_are_torchvisions() -> None:
+    """At the recipe's settings: the same crops; adjusted, they differ only by how often they are clamped to white."""
+    images = open_data("fashion-mini").gather(np.arange(0, 8000, 4))
+    spec = load_recipe("simclr", []).views[0].model_copy(update={"count": 1})
+    crop = [T.RandomResizedCrop(28, spec.scale, spec.ratio, antialias=True), T.RandomHorizontalFlip()]
+    jitter = T.RandomApply([T.ColorJitter(spec.brightness, spec.contrast)], spec.jitter)
+    for ours, theirs, white in (
+        (spec.model_copy(update={"jitter": 0.0}), T.Compose(crop), 0.002),
+        (spec, T.Compose([*crop, jitter]), 0.02),
+    ):
+        (view,) = plain(ours, channels=1)(images, key=(0,))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            other = torch.stack([theirs(image) for image in images / 255])
+        for statistic in (Tensor.mean, Tensor.std):
+            one, two = (statistic(x.flatten(1), 1).numpy() for x in (view, other))
+            assert kstest(one, two).pvalue > 1e-3
+        edges = [x.diff(dim=3).abs().mean((1, 2, 3)).numpy() for x in (view, other)]
+        assert kstest(*edges).pvalue > 1e-3
+        assert abs((view > 0.999).float().mean() - (other > 0.999).float().mean()) < white
 
 
 def test_errors_say_what_to_do() -> None:

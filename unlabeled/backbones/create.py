@@ -88,7 +88,7 @@ def _build(name: str, sized: dict[str, Any], unsized: dict[str, Any], overlay: d
             model: nn.Module = timm.create_model(
                 name, pretrained=False, num_classes=0, pretrained_cfg_overlay=overlay, **arguments
             )
-        except (TypeError, AssertionError, ValueError, RuntimeError) as problem:
+        except Exception as problem:  # arguments that no network has fail anywhere in timm, in any way
             error = error if error is not None and "img_size" not in str(error) else problem
             continue
         return remember_arguments(model, arguments)
@@ -106,8 +106,8 @@ def _try(model: nn.Module, name: str, channels: int, size: int) -> None:
     training = model.training
     try:
         output = model.eval()(torch.zeros(2, channels, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"backbone.name: '{name}' cannot take {channels}×{size}×{size} images ({reason}); "
             "choose another data.size or backbone (a *_small network for small images)."

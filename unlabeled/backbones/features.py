@@ -69,8 +69,17 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def _width(self) -> int:
         training = self.training
-        images = self.mean.new_zeros(2, self.in_chans, self.image_size, self.image_size)
-        width = self.eval()(images).shape[1]
+        shape = (self.in_chans, self.image_size, self.image_size)
+        try:
+            width = self.eval()(self.mean.new_zeros(2, *shape)).shape[1]
+        except UserError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"the backbone cannot take the {'×'.join(map(str, shape))} images that its configuration names "
+                f"({reason}); export it again."
+            ) from error
         self.train(training)
         return int(width)
 
@@ -147,16 +156,22 @@ class Backbone(nn.Module):
                 images = fit_image(images.copy(), self.image_size, self.image_size, self.in_chans)
             except DecodeError as error:
                 raise UserError(f"embed: a picture cannot be used: {error}.") from error
-        if isinstance(images, np.ndarray) and not images.flags.writeable:
-            images = images.copy()  # torch has no read-only tensors, and warns
-        pixels = torch.as_tensor(images)
+        if isinstance(images, np.ndarray) and (not images.flags.writeable or min(images.strides, default=0) < 0):
+            images = images.copy()  # torch has no read-only tensors, and warns; nor any that run backwards
+        try:
+            pixels = torch.as_tensor(images)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"embed: {type(images).__name__} is no image; give tensors, arrays or PIL images, or a folder to "
+                "unlabeled.embed."
+            ) from error
         if pixels.ndim == 2:
             pixels = pixels.unsqueeze(-1)
         if pixels.ndim == 3:
             pixels = pixels.unsqueeze(0)
         if pixels.ndim == 4 and pixels.shape[1] != self.in_chans and pixels.shape[3] == self.in_chans:
             pixels = pixels.permute(0, 3, 1, 2)
-        if pixels.ndim != 4 or pixels.shape[1] != self.in_chans:
+        if pixels.ndim != 4 or pixels.shape[1] != self.in_chans or 0 in pixels.shape[2:]:
             raise UserError(
                 f"embed: this backbone takes images of {self.in_chans} channels, not an array of shape "
                 f"{tuple(torch.as_tensor(images).shape)}."
@@ -165,6 +180,8 @@ class Backbone(nn.Module):
             pixels = ((pixels.int() * 255 + 32767) // 65535).to(torch.uint8)
         if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
             raise UserError(f"embed: images must be uint8, uint16 or float in [0, 1], not {pixels.dtype}.")
+        if pixels.is_floating_point() and not ((pixels >= 0) & (pixels <= 1)).all():  # NaN is neither
+            raise UserError("embed: images of floats must lie in [0, 1] and be finite; others make them uint8 first.")
         return self._sized(pixels)
 
     def _sized(self, pixels: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import timm
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -15,6 +16,19 @@ import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
 from unlabeled.backbones.create import refuse_reserved, remember_arguments
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_folder, atomic_write_json
+
+Channels = Annotated[int, Field(ge=1, le=1024)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Images(BaseModel):
+    """What a ``config.json`` says of the images, for it may come from anywhere."""
+
+    model_config = ConfigDict(strict=True)
+
+    input_size: Annotated[tuple[Channels, Side, Side], Field(strict=False)]
+    mean: list[FiniteFloat] = Field(min_length=1)
+    std: list[Annotated[FiniteFloat, Field(gt=0)]] = Field(min_length=1)
 
 
 def save(model: nn.Module, folder: str | Path) -> None:
@@ -70,6 +84,12 @@ def load_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} is no timm configuration; export the backbone again.")
     if not timm.is_model(name):
         raise UserError(f"{path}: timm has no model '{name}'.{nearest(name, timm.list_models())}")
+    try:
+        _Images.model_validate(cfg)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("pretrained_cfg", *first["loc"])))
+        raise UserError(f"{path}: {where}: {first['msg']}; export the backbone again.") from error
     return dict(config)
 
 
@@ -100,8 +120,8 @@ def load(folder: str | Path) -> nn.Module:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights_file} is broken ({error}); export the backbone again.") from error
-    except (TypeError, RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[-1].strip()
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise UserError(f"{folder}: the weights do not fit '{config['architecture']}' ({reason}).") from error
     classifier = str(cfg.get("classifier") or "head")
     unexpected = [name for name in unexpected if not name.startswith(classifier)]

@@ -10,7 +10,6 @@ import numpy as np
 
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import cache_dir
-from unlabeled.core.pixels import DecodeError
 from unlabeled.core.progress import say
 from unlabeled.data.decode import measure
 from unlabeled.data.files import folder
@@ -205,7 +204,7 @@ def _measure(listing: Listing) -> tuple[set[tuple[int, int]], set[int]]:
 def _try_measure(listing: Listing, row: int) -> tuple[int, int, int] | None:
     try:
         return measure(listing.read(row))
-    except (DecodeError, OSError, ValueError, LookupError):
+    except Exception:
         return None  # counted and listed when it is decoded
 
 

@@ -15,8 +15,11 @@ where J is the quarter turn around (1, 1, 1); gray is s = 0. A third of a turn p
 in HSV. The usual linear choice, a turn in YIQ, stretches the plane of the chroma: on photographs its chroma is 1.7 to
 9 times as far from that of an HSV shift (h between 0.02 and 0.2).
 
-The differences from torchvision are two. Colours are clamped once, at the end. A turned hue keeps the luma of a pixel,
-where a shift in HSV keeps its value (the largest channel) and so makes, say, a yellow that turns green darker.
+The differences from torchvision are two. A turned hue keeps the luma of a pixel, where a shift in HSV keeps its value
+(the largest channel) and so makes, say, a yellow that turns green darker. And colours are clamped once, at the end:
+what torchvision's brightness drives beyond white is flat for good, even if its contrast then makes it gray; here the
+contrast may bring it back. That is all that tells gray views from torchvision's; how often it does, and what is learned
+with either, is measured in benchmarks/RESULTS.md (view_statistics, view_parity).
 """
 
 from __future__ import annotations

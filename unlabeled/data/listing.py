@@ -101,7 +101,7 @@ def number_classes(labels: Sequence[str]) -> tuple[Labels, tuple[str, ...]]:
 
 
 def _is_number(text: str) -> bool:
-    return text.lstrip("-").isdecimal() and len(text) < 19
+    return text.removeprefix("-").isdecimal() and len(text) < 19
 
 
 def _as_number(text: str) -> tuple[int, str]:

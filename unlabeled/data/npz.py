@@ -41,7 +41,9 @@ def npz(file: Path, split: str) -> Listing:
         with np.load(file, allow_pickle=False) as archive:
             # What is not asked for is not read: a pickle among a file's notes does not spoil its images.
             return _list({key: archive[key] for key in archive.files if _WANTED.fullmatch(key)}, split, shown)
-    except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, DecodeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, its decompressors and numpy's parser of headers raise a dozen kinds
         reason = "it holds Python objects, which could run code" if "allow_pickle" in str(error) else str(error)
         raise UserError(f"{shown} cannot be read as a numpy archive ({printable(reason)[:200]}).") from error
 
@@ -113,11 +115,13 @@ def _pixels(images: Array) -> Array:
 
 def _numbered(labels: Array, others: list[Array], names: Array | None) -> tuple[Labels, tuple[str, ...]]:
     """Number labels by the distinct values of all splits, or keep them where ``names`` says what they mean."""
-    every = [np.asarray(found).reshape(len(found), -1) for found in (labels, *others)]
-    if any(found.shape[1] != 1 or found.dtype.kind not in "iuUSb" for found in every):
+    every = [np.atleast_1d(found) for found in (labels, *others)]
+    if any(found.size != len(found) or found.dtype.kind not in "iuUSb" for found in every):
         raise DecodeError("its labels are not one whole number or text per image")
-    labels, distinct = every[0][:, 0], np.unique(np.concatenate(every))
-    if names is not None and distinct.dtype.kind in "iu" and 0 <= distinct.min() <= distinct.max() < len(names):
-        return labels.astype(np.int64), tuple(printable(str(name)) for name in names.tolist())
+    every = [found.reshape(-1) for found in every]
+    labels, distinct = every[0], np.unique(np.concatenate(every))
+    named = 0 if names is None else len(np.atleast_1d(names))
+    if names is not None and distinct.dtype.kind in "iu" and all(0 <= number < named for number in distinct):
+        return labels.astype(np.int64), tuple(printable(str(name)) for name in np.atleast_1d(names))
     numbers = np.searchsorted(distinct, labels).astype(np.int64)
     return numbers, tuple(printable(str(value)) for value in distinct.tolist())

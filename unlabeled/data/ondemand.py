@@ -31,8 +31,8 @@ def decode_into(listing: Listing, row: int, out: Pixels) -> str | None:
         out[:] = decode(listing.read(row), height, width, channels).transpose(2, 0, 1)
     except DecodeError as error:
         reason = str(error)
-    except (OSError, ValueError, LookupError) as error:  # from reading, say, a damaged archive
-        reason = printable(str(error))[:200]
+    except Exception as error:  # from reading: a damaged archive, or another library's own decoder
+        reason = printable(str(error) or type(error).__name__)[:200]
     else:
         return None
     out[:] = 0
