@@ -116,6 +116,10 @@ class Run:
         names = sorted(entry.name for entry in self.folder.iterdir())
         return next((name for name in names if name != ".lock" and not name.endswith(".part")), None)
 
+    def guests(self) -> list[str]:
+        """The names of what lies in the folder and was not put there by training: exports, notes, other runs."""
+        return sorted(e.name for e in self.folder.iterdir() if e.name not in (*WRITTEN, ".lock"))
+
     def clear(self) -> None:
         """Remove what an earlier run wrote; anything else in the folder stays.
 
