@@ -12,7 +12,7 @@ import numpy as np
 
 from unlabeled import backbones
 from unlabeled.core.errors import UserError
-from unlabeled.core.files import atomic_write_text
+from unlabeled.core.files import atomic_write_text, expect_file
 from unlabeled.core.progress import progress, say
 from unlabeled.recipes import looks
 from unlabeled.recipes.resolve import recipe_yaml
@@ -62,8 +62,7 @@ def report(
     for run in folders:
         run.recipe()
     path = Path(out) if out is not None else folders[0].folder / "report.html"
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file with --out, e.g. {path / 'report.html'}.")
+    expect_file(path, "report.html")
     contents = []
     with progress("report", len(folders)) as tick:
         for run, name in zip(folders, _names(folders), strict=True):
