@@ -118,6 +118,8 @@ def explained(path: Path) -> Iterator[None]:
 
 def refusal(error: OSError) -> str | None:
     """A line about what the system refused where nobody explained it better; ``None`` if it names no file."""
+    if error.errno == errno.ENOSPC and error.filename is None:  # results are sent to a file by the shell
+        return f"cannot write: {_REASONS[errno.ENOSPC]}."
     if error.errno not in _REASONS or error.filename is None:
         return None
     return f"cannot use {os.fsdecode(error.filename)}: {_REASONS[error.errno]}."
