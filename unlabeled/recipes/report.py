@@ -19,7 +19,7 @@ from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import Run
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Confusion, Forgetting, Picture, RunContent, page
-from unlabeled.report.tables import TITLES
+from unlabeled.report.tables import TITLES, counted
 from unlabeled.ssl.metrics import read_metrics
 
 MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -160,7 +160,7 @@ def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dic
         "method": recipe.method.name,
         "backbone": recipe.backbone.name + (f" ({arguments})" if arguments else ""),
         "data": f"{recipe.data.name}{images}",
-        "training": f"{recipe.epochs} epochs, batch {recipe.batch_size}",
+        "training": f"{counted(recipe.epochs, 'epoch')}, batch {recipe.batch_size}",
         "optimiser": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}, {recipe.optimizer.schedule}",
         "seed": str(recipe.seed),
     }
