@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.launch import ERRORS, launched, leads
@@ -18,8 +19,20 @@ from unlabeled.recipes import completion
 
 settle_threads()  # of this process and those it starts; torch is not imported yet
 
+
+class Verbs(TyperGroup):
+    """Ctrl-C in a verb becomes our own word for it: typer would leave with 130, slowly, and say nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"stopped{error}; nothing half-written is left, the same command goes on") from error
+
+
 app = typer.Typer(
     name="unlabeled",
+    cls=Verbs,
     help="A representation's whole life without labels: pretrain it, probe it, make it forget, prove it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -406,7 +419,7 @@ def console() -> None:
     try:
         main()
     except SystemExit as end:
-        if isinstance(end.__context__, (Interrupted, KeyboardInterrupt)):
+        if isinstance(end.__context__, Interrupted):
             # everything is saved, and tearing down torch takes a busy machine seconds
             sys.stdout.flush()
             sys.stderr.flush()
@@ -423,8 +436,6 @@ def main() -> None:
         _fail(error, 2)
     except (Interrupted, Diverged) as error:
         _fail(error, 1)
-    except KeyboardInterrupt as error:
-        _fail(Interrupted(f"stopped{error}; nothing half-written is left, the same command goes on"), 1)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import timm
 import torch
@@ -232,6 +234,18 @@ def test_help_and_import_are_quick() -> None:
 
     assert fastest("-m", "unlabeled", "--help") < 0.5
     assert fastest("-c", "import unlabeled") < 0.2
+
+
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, ""), (signal.SIGTERM, " by SIGTERM")])
+def test_a_verb_that_is_stopped_says_so_in_one_line(number: signal.Signals, by: str) -> None:
+    command = [sys.executable, "-m", "unlabeled", "doctor"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not psutil.Process(process.pid).children():
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert said == f"unlabeled: stopped{by}; nothing half-written is left, the same command goes on\n"
+    assert process.returncode == 1
 
 
 def test_results_sent_to_a_full_disk_are_one_line() -> None:
