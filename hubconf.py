@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unlabeled.backbones import Backbone
 
-dependencies = ["torch", "timm", "safetensors", "pydantic", "filelock"]
+dependencies = ["torch", "torchvision", "timm", "safetensors", "pydantic", "filelock", "yaml", "faiss", "PIL", "numpy"]
 
 
 def backbone(path: str, layer: str | int | None = None, pool: str | None = None) -> Backbone:

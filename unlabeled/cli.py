@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.launch import ERRORS, launched, leads
@@ -18,8 +19,20 @@ from unlabeled.recipes import completion
 
 settle_threads()  # of this process and those it starts; torch is not imported yet
 
+
+class Verbs(TyperGroup):
+    """Ctrl-C in a verb becomes our own word for it: typer would leave with 130, slowly, and say nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"stopped{error}; nothing half-written is left, the same command goes on") from error
+
+
 app = typer.Typer(
     name="unlabeled",
+    cls=Verbs,
     help="A representation's whole life without labels: pretrain it, probe it, make it forget, prove it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no log; results only", callback=set_quiet)]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. epochs=20 data=cifar10")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="e.g. epochs=20 data=cifar10")]
 """Settings of the recipe to change."""
 
 
@@ -49,6 +62,10 @@ def _top(
         raise UserError(
             f"'{context.invoked_subcommand}' runs in a single process; torchrun and srun are for {', '.join(ON_RANKS)}."
         )
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part for part in map(str.strip, text.split(",")) if part)
 
 
 def _result(text: str) -> None:
@@ -83,7 +100,7 @@ def recipes_show(
 
 @app.command("data")
 def data_command() -> None:
-    """List the data sets that can be opened, and which are on this machine."""
+    """List the data sets that can be opened. Says which are on this machine."""
     from unlabeled.data import list_data
 
     for entry in list_data():
@@ -127,7 +144,7 @@ def pretrain_command(
 @app.command("probe")
 def probe_command(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="run folders, local-dir:PATH, timm:NAME, pixels")
+        list[str], typer.Argument(metavar="MODEL", help="run folders, local-dir:PATH, timm:NAME, pixels")
     ],
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
@@ -148,21 +165,20 @@ def probe_command(
     seed: int = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Measure what a frozen backbone knows: linear, kNN and nearest-mean accuracy on held-out images."""
+    """Measure what a frozen backbone knows. Accuracy of linear, kNN and other probes on held-out images."""
     from unlabeled.recipes.evaluate import probe_all
     from unlabeled.recipes.present import show_probes
     from unlabeled.recipes.protocols import Protocols
 
-    shares, tasks = (tuple(part for part in text.split(",") if part) for text in (labels, episodes))
     reports = probe_all(
         models,
         data=data,
         data_dir=data_dir,
-        probes=probes.split(","),
+        probes=_parts(probes),
         layer=layer,
         pool=pool,
         calibrate=calibrate,
-        protocols=Protocols(shares, draws, incremental, tasks),
+        protocols=Protocols(_parts(labels), draws, incremental, _parts(episodes)),
         seed=seed,
         json_file=json_file,
     )
@@ -201,7 +217,7 @@ def forget_command(
     out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the model's")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a trained model forget images without reading labels, and show whether its representation forgot."""
+    """Make a trained model forget images. Reads no labels, and shows whether the representation forgot."""
     from unlabeled.recipes.forget import forget
     from unlabeled.recipes.present import show_forgotten
 
@@ -214,7 +230,7 @@ def forget_command(
         data_dir=data_dir,
         method=method,
         settings=settings or (),
-        compare=[n for n in map(str.strip, compare.split(",")) if n and n not in ("retrain", "head_only", "original")],
+        compare=[name for name in _parts(compare) if name not in ("retrain", "head_only", "original")],
         retrain=retrain,
         seeds=seeds,
         seed=seed,
@@ -234,7 +250,7 @@ def finetune_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a pretrained backbone further, with labels: a run with a classifier."""
+    """Train a pretrained backbone further, with labels. Leaves a run with a classifier."""
     from unlabeled.recipes.finetune import finetune
     from unlabeled.recipes.present import show_finetuned
 
@@ -245,13 +261,13 @@ def finetune_command(
 
 @app.command("report")
 def report_command(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="run folders, shown side by side")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="run folders, shown side by side")],
     out: Annotated[Path | None, typer.Option(help="the page; default: report.html in the first run's folder")] = None,
     title: Annotated[str | None, typer.Option(help="of the page")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write one page about one or several runs: probes, curves, pictures. Works without a network, prints well."""
+    """Write one page about one or several runs. Probes, curves, pictures; works without a network, prints well."""
     from unlabeled.recipes.report import report
 
     typer.echo(report(runs, out, title=title, data_dir=data_dir))
@@ -273,7 +289,7 @@ def export_command(
     private: Annotated[bool, typer.Option(help="whether a new repository is private")] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Write a trained backbone for other tools; what computes is checked against torch."""
+    """Write a trained backbone for other tools. What computes is checked against torch."""
     from unlabeled.recipes.export import export
 
     path = export(model, to, out, layer=layer, pool=pool, repo=repo, push=push, private=private, licence=licence)
@@ -284,7 +300,7 @@ def export_command(
 def import_command(
     file: Annotated[str, typer.Argument(help="weights of timm, torchvision, lightly, MAE, SwAV, DINO, MoCo, …")],
     model_args: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="of the timm model, e.g. global_pool=avg")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="of the timm model, e.g. global_pool=avg")
     ] = None,
     architecture: Annotated[str, typer.Option(help="timm's name of what it was trained as, e.g. resnet50")] = "",
     out: Annotated[Path | None, typer.Option(help="the folder; default: backbones/NAME-OF-THE-FILE")] = None,
@@ -292,8 +308,9 @@ def import_command(
     channels: Annotated[int, typer.Option(min=1, help="of the images")] = 3,
     mean: Annotated[str, typer.Option(help="of the normalisation, e.g. 0.5,0.5,0.5; default: ImageNet's")] = "",
     std: Annotated[str, typer.Option(help="likewise")] = "",
+    quiet: Quiet = False,
 ) -> None:
-    """Make a backbone folder of a checkpoint of another project; says what matched and what did not."""
+    """Make a backbone of another project's checkpoint. Says what matched and what did not."""
     from unlabeled.recipes.adopt import adopt
 
     if not architecture:
@@ -306,7 +323,7 @@ def import_command(
 
 def _numbers(name: str, text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",") if part]
+        return [float(part) for part in _parts(text)]
     except ValueError:
         raise UserError(f"--{name}: '{text}' is no list of numbers such as 0.5,0.5,0.5.") from None
 
@@ -317,7 +334,7 @@ def rerun_command(
     out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the run")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Repeat a run from its folder and say whether the weights are identical (exit code 0) or not (1)."""
+    """Repeat a run and compare the weights. Exit code 0 if they are identical, bit for bit, 1 if not."""
     from unlabeled.recipes.present import show_rerun
     from unlabeled.recipes.rerun import rerun
 
@@ -337,13 +354,14 @@ def runs_command(
     clean: Annotated[
         str | None,
         typer.Option(
-            help="unfinished (whole runs) or checkpoints (of finished runs)",
+            help="unfinished (stopped runs) or checkpoints (of finished runs)",
             autocompletion=completion.one_of(completion.CLEANED),
         ),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="really remove; without it --clean only says what would go")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """List, sort, compare and clean runs."""
     from unlabeled.recipes import runs
@@ -359,7 +377,7 @@ def runs_command(
 def doctor_command(
     data_dir: Annotated[str | None, typer.Option(help="a folder of data sets to look into")] = None,
 ) -> None:
-    """Check the installation, the accelerator, disk and data, and say how to mend what is wrong."""
+    """Check installation, accelerator, disk and data. Says how to mend what is wrong; exit code 1 if anything is."""
     from unlabeled.recipes.doctor import doctor
 
     lines, healthy = doctor(data_dir)
@@ -377,7 +395,7 @@ def bench_command(
     rounds: Annotated[int, typer.Option(min=1, help="turns of every contender; figures are medians")] = 7,
     profile: Annotated[bool, typer.Option("--profile", help="where the time goes instead (step, views)")] = False,
 ) -> None:
-    """Measure this machine: ratios to a peer, or to the bare model, in the same run."""
+    """Measure the speed of this machine. Ratios to a peer, or to the bare model, in the same run."""
     from unlabeled.bench import bench
 
     set_quiet(True)
@@ -390,7 +408,7 @@ def demo_command(
     out: Annotated[Path, typer.Option(help="where everything is written")] = Path("runs/demo"),
     quiet: Quiet = False,
 ) -> None:
-    """The whole life of a representation on real images, in five minutes on a laptop."""
+    """Show a whole life on real images. Pretrain, probe, forget, report: five minutes on a laptop."""
     from unlabeled.recipes.demo import demo
 
     typer.echo(demo(out))
@@ -401,7 +419,7 @@ def console() -> None:
     try:
         main()
     except SystemExit as end:
-        if isinstance(end.__context__, (Interrupted, KeyboardInterrupt)):
+        if isinstance(end.__context__, Interrupted):
             # everything is saved, and tearing down torch takes a busy machine seconds
             sys.stdout.flush()
             sys.stderr.flush()
@@ -418,8 +436,6 @@ def main() -> None:
         _fail(error, 2)
     except (Interrupted, Diverged) as error:
         _fail(error, 1)
-    except KeyboardInterrupt as error:
-        _fail(Interrupted(f"stopped{error}; nothing half-written is left, the same command goes on"), 1)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:

@@ -44,7 +44,7 @@ def test_failing_folder_leaves_the_old_one(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EEXIST])
 def test_refusals_are_explained(number: int, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"), explained(tmp_path):
         raise OSError(number, os.strerror(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import timm
 import torch
@@ -173,6 +175,11 @@ def test_lists(cli: Cli) -> None:
         (["probe", "pixels", "--probes", "linaer"], "Did you mean 'linear'?"),
         (["probe", "local-dir:empty"], "config.json"),
         (["probe", "cut"], "has not finished"),
+        (["probe", "pixels", "--json", "empty"], "is a folder; name a file"),
+        (["probe", "pixels", "--json", "file/x.json"], "a file stands where a folder is needed"),
+        (["probe", "pixels", "--probes", ","], "name at least one probe"),
+        (["finetune", "pixels"], "has not learned anything"),
+        (["pretrain", "simclr", "--resume", "--overwrite"], "choose one of them"),
         (["pretrian"], "pretrian"),
     ],
 )
@@ -195,6 +202,7 @@ def test_mistakes_get_one_line_and_exit_code_2(cli: Cli, arguments: list[str], m
         assert len(err.strip().splitlines()) <= 2
         assert err.strip().splitlines()[-1].startswith("unlabeled: ")
     assert (tmp_path / "full" / "thesis.txt").read_text() == "do not delete"
+    assert not list(tmp_path.glob("runs/*")), "a run that never began leaves a folder"
 
 
 def test_a_killed_run_resumes_to_the_same_bits(data: str, tmp_path: Path) -> None:
@@ -230,6 +238,26 @@ def test_help_and_import_are_quick() -> None:
 
     assert fastest("-m", "unlabeled", "--help") < 0.5
     assert fastest("-c", "import unlabeled") < 0.2
+
+
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, ""), (signal.SIGTERM, " by SIGTERM")])
+def test_a_verb_that_is_stopped_says_so_in_one_line(number: signal.Signals, by: str) -> None:
+    command = [sys.executable, "-m", "unlabeled", "doctor"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not psutil.Process(process.pid).children():
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert said == f"unlabeled: stopped{by}; nothing half-written is left, the same command goes on\n"
+    assert process.returncode == 1
+
+
+def test_results_sent_to_a_full_disk_are_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "unlabeled", "recipes"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == "unlabeled: cannot write: the disk is full; free some space and resume.\n"
+    assert done.returncode == 2
 
 
 def test_a_teacher_is_read_beside_its_student(cli: Cli, data: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from unlabeled.recipes import doctor
 
@@ -48,6 +49,16 @@ def test_a_mismatched_pair_is_told_what_to_install() -> None:
     # torchvision 0.29 is for torch 2.14 and later: there is no release to be named for those
     (finding,) = doctor.check_pair("2.15.0", "0.28.0", lambda _: ["torch==2.13.0"])
     assert "pip install --upgrade torch torchvision" in finding.text
+
+
+def test_a_library_that_is_too_old_is_told_what_to_install() -> None:
+    demands = doctor.own_demands()
+    assert "torch" in [demand.name for demand in demands]
+    assert "onnx" not in [demand.name for demand in demands]
+    assert doctor.check_versions(demands) == []
+    (finding,) = doctor.check_versions([*demands, Requirement("numpy>=999")])
+    assert finding.state == "wrong"
+    assert "pip install 'numpy>=999'" in finding.text
 
 
 def test_a_torchvision_that_dies_on_import_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() ->
     assert load_recipe("mae", ["backbone.name=vit_small_patch16_224"]).backbone.args == {"patch_size": 4}
     own = load_recipe("simclr", ["backbone.args={patch_size: 4}", "backbone.name=vit_tiny_patch16_224"]).backbone
     assert own.args == {"patch_size": 4}
+    more = load_recipe("simclr", ["backbone.args.drop_path_rate=0.1", "backbone=resnet18"]).backbone
+    assert more.args == {"drop_path_rate": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,7 @@ def test_mistakes_are_named(override: str, message: str) -> None:
         load_recipe("simclr", [override])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert ".yaml" not in str(error.value)  # what was typed is to be mended, not a file of the package
 
 
 def test_unknown_recipes_and_broken_files(tmp_path: Path) -> None:

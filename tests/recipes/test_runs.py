@@ -85,6 +85,17 @@ def test_cleaning_asks_first_and_keeps_what_is_in_use(some: Path) -> None:
         clean(rows, "unfinishd")
 
 
+def test_cleaning_removes_nothing_that_no_run_wrote(tmp_path: Path) -> None:
+    make_run(tmp_path / "stopped", finished=False)
+    (tmp_path / "stopped" / "thesis.txt").write_text("mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "recipe.yaml").write_text("method: simclr\nbatch_size: 8\nepochs: 1\n")
+    assert [row.state for row in runs(tmp_path)] == ["stopped", "stopped"]
+    assert clean(runs(tmp_path), "unfinished", really=True) == [tmp_path / "stopped"]
+    assert sorted(p.name for p in (tmp_path / "stopped").iterdir() if p.name != ".lock") == ["thesis.txt"]
+    assert (tmp_path / "mine" / "recipe.yaml").is_file()
+
+
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no folder"):
         runs(tmp_path / "absent")

@@ -68,7 +68,7 @@ def test_baselines_and_gains_are_named(make_content: Make) -> None:
 
 
 def test_runs_that_differ_say_in_what(make_content: Make) -> None:
-    assert "1 settings differ" in page([make_content(), make_content("second", 0.05)])
+    assert "settings that differ: 1" in page([make_content(), make_content("second", 0.05)])
     assert "the same" in page([make_content(), make_content("second")])
 
 

@@ -74,6 +74,7 @@ _REASONS = {
     errno.EACCES: "permission denied; choose a folder you may write to",
     errno.EPERM: "permission denied; choose a folder you may write to",
     errno.ENOENT: "the folder is gone; was it removed while the program ran?",
+    errno.EEXIST: "a file stands where a folder is needed; choose another folder",
     errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
     errno.EISDIR: "a folder stands where a file is needed; choose another folder",
     errno.ELOOP: "it is a link that is not followed; remove it or choose another folder",
@@ -81,6 +82,24 @@ _REASONS = {
     errno.EIO: "the disk does not work (input/output error); choose another one and resume",
     errno.ESTALE: "the network folder is gone; mount it again and resume",
 }
+
+
+def expect_file(path: Path, name: str) -> None:
+    """See that a file can be written at ``path``, before the work begins whose result it is to hold.
+
+    Args:
+        path: the file.
+        name: what it would usually be called, to be named if ``path`` is a folder.
+
+    Raises:
+        UserError: a folder is there, or the folder it would lie in cannot be made or written to.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file, e.g. {path / name}.")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    number = errno.ENOTDIR if not above.is_dir() else errno.EACCES if not os.access(above, os.W_OK) else None
+    if number:
+        raise UserError(f"cannot write {path}: {_REASONS[number]}.")
 
 
 @contextmanager
@@ -99,6 +118,8 @@ def explained(path: Path) -> Iterator[None]:
 
 def refusal(error: OSError) -> str | None:
     """A line about what the system refused where nobody explained it better; ``None`` if it names no file."""
+    if error.errno == errno.ENOSPC and error.filename is None:  # results are sent to a file by the shell
+        return f"cannot write: {_REASONS[errno.ENOSPC]}."
     if error.errno not in _REASONS or error.filename is None:
         return None
     return f"cannot use {os.fsdecode(error.filename)}: {_REASONS[error.errno]}."

@@ -13,7 +13,7 @@ from unlabeled.core.version import VERSION
 from unlabeled.recipes.report import probe_reports
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import Run
-from unlabeled.report.tables import markdown, plain, probe_rows
+from unlabeled.report.tables import counted, markdown, plain, probe_rows
 from unlabeled.ssl.methods import METHODS
 
 FRONT = """---
@@ -108,7 +108,7 @@ def _from_run(run: Run, name: str) -> list[str]:
         "## Data and training\n",
         f"- Data: {plain(Path(recipe.data.name).name)}, {images} (fingerprint `{data.get('fingerprint', '?')}`). "
         + ("Its labels were read." if METHODS[recipe.method.name].needs_labels else "Labels were not read."),
-        f"- Training: {recipe.epochs} epochs, batches of {recipe.batch_size}, `{recipe.optimizer.name}`, "
+        f"- Training: {counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, `{recipe.optimizer.name}`, "
         f"seed {recipe.seed}.",
     ]
     environment = run.read_json("environment.json")

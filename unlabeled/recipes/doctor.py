@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -94,18 +95,39 @@ def doctor(data_dir: str | Path | None = None) -> tuple[list[str], bool]:
 
 
 def check_packages() -> list[Finding]:
-    """Which libraries are there, and which extras are whole."""
+    """Which libraries are there and new enough, and which extras are whole."""
     missing = [package for package in NEEDED if version_of(package) is None]
     findings = [Finding("ok", line) for line in versions().splitlines()[:2]]
     if missing:
         findings.append(Finding("wrong", f"not installed: {', '.join(missing)}; run: pip install {' '.join(missing)}"))
     else:
         findings.append(Finding("ok", ", ".join(f"{package} {version_of(package)}" for package in NEEDED)))
+    findings += check_versions(own_demands())
     for extra, packages in EXTRAS.items():
         absent = [package for package in packages if version_of(package) is None]
         if absent:
             text = f"the extra '{extra}' is not installed ({', '.join(absent)}): pip install 'unlabeled[{extra}]'"
             findings.append(Finding("note", text))
+    return findings
+
+
+def own_demands() -> list[Requirement]:
+    """What this package demands without its extras; nothing where it runs from a checkout that was not installed."""
+    try:
+        demands = map(Requirement, importlib.metadata.requires("unlabeled") or ())
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [demand for demand in demands if demand.marker is None or demand.marker.evaluate({"extra": ""})]
+
+
+def check_versions(demands: Sequence[Requirement]) -> list[Finding]:
+    """Whether what is installed is of the versions demanded: pip lets later installations break that."""
+    findings = []
+    for demand in demands:
+        version = version_of(demand.name)
+        if version is not None and not demand.specifier.contains(version, prereleases=True):
+            text = f"{demand.name} {version} is installed, unlabeled needs {demand}; run: pip install '{demand}'"
+            findings.append(Finding("wrong", text))
     return findings
 
 

@@ -12,7 +12,7 @@ import torch
 from unlabeled.backbones import Backbone, calibrate_batchnorm
 from unlabeled.core import dist
 from unlabeled.core.errors import UserError, nearest
-from unlabeled.core.files import atomic_write, atomic_write_json
+from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
@@ -66,6 +66,8 @@ def probe(
     Raises:
         UserError: there is no such model or data, it has no labels, or a probe is unknown.
     """
+    if not probes:
+        raise UserError(f"name at least one probe of {', '.join(PROBES)}.")
     for wanted in probes:
         if wanted not in PROBES:
             raise UserError(f"there is no probe '{wanted}'.{nearest(wanted, PROBES)}")
@@ -162,6 +164,8 @@ def probe_all(
         raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
     for model in models:  # a mistake in the last name is said before the first model is measured
         check_model(str(model))
+    if json_file is not None:
+        expect_file(json_file, "probes.json")
     with dist.joined():
         like = next((model for model in models if Run(model).exists()), None)
         reports = []

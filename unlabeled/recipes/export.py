@@ -23,7 +23,7 @@ from unlabeled import backbones
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError, nearest
-from unlabeled.core.files import atomic_folder, atomic_write, atomic_write_text, explained
+from unlabeled.core.files import atomic_folder, atomic_write, atomic_write_text, expect_file, explained
 from unlabeled.recipes.card import model_card
 from unlabeled.recipes.models import backbone_folder
 from unlabeled.recipes.run import Run
@@ -107,8 +107,7 @@ def export(
         if push and repo:
             push_folder(path, repo, private=private)
         return path
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file with --out, e.g. {path / NAMES[to]}.")
+    expect_file(path, NAMES[to])
     model = backbones.load(folder)
     if to == "safetensors":
         weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}

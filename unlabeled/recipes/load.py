@@ -57,7 +57,7 @@ def read_recipe(source: str | Path) -> tuple[dict[str, Any], str]:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no recipe: it must be a YAML mapping with keys such as 'method' and 'epochs'.")
-    return content, str(path)
+    return content, f"recipe {text}" if text in known else str(path)
 
 
 def parse_value(text: str) -> Any:
@@ -66,6 +66,8 @@ def parse_value(text: str) -> Any:
         value = yaml.safe_load(text) if text else None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"the value '{text}' cannot be read; write key=value, lists as key=[1,2].") from error
+    if isinstance(value, str) and " #" in text and text[0] not in "'\"":
+        return text  # a folder's name, where YAML sees a comment
     return _numbers(value)
 
 
@@ -86,9 +88,8 @@ def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[s
     drops the recipe's arguments of the old one, all but the stride or patch size that fits the images.
     """
     content = yaml.safe_load(yaml.safe_dump(content))
-    overrides = list(overrides)
-    own_arguments = any(override.startswith("backbone.args") for override in overrides)
-    for override in overrides:
+    # a new name comes first: it drops what the recipe says of the old one, never what is said beside it
+    for override in sorted(overrides, key=lambda text: text.partition("=")[0] not in ("backbone", "backbone.name")):
         path, equals, text = override.partition("=")
         if not equals or not path:
             raise UserError(
@@ -105,7 +106,7 @@ def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[s
             continue
         if path in ("data", "backbone") and isinstance(value, str):
             node, last, path = _enter(node, path, path), "name", f"{path}.name"
-        if path == "backbone.name" and value != node.get("name") and not own_arguments:
+        if path == "backbone.name" and value != node.get("name"):
             # stem_stride is for the networks that we made ourselves, width and depth are another network's
             fits = ("stem_stride", "patch_size") if _is_small(value) == _is_small(node.get("name")) else ()
             old = node.get("args")

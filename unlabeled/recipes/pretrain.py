@@ -62,6 +62,8 @@ def pretrain(
         Interrupted: stopped by a signal, or another rank has gone; the run can be resumed.
         Diverged: the loss, gradients or weights became NaN or infinite; the last good checkpoint is kept.
     """
+    if resume and overwrite:
+        raise UserError("--resume goes on and --overwrite starts anew; choose one of them.")
     if not isinstance(recipe, Recipe):
         if out is None and Run(recipe).exists():
             out = recipe

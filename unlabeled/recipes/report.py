@@ -12,14 +12,14 @@ import numpy as np
 
 from unlabeled import backbones
 from unlabeled.core.errors import UserError
-from unlabeled.core.files import atomic_write_text
+from unlabeled.core.files import atomic_write_text, expect_file
 from unlabeled.core.progress import progress, say
 from unlabeled.recipes import looks
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import Run
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Confusion, Forgetting, Picture, RunContent, page
-from unlabeled.report.tables import TITLES
+from unlabeled.report.tables import TITLES, counted
 from unlabeled.ssl.metrics import read_metrics
 
 MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -62,8 +62,7 @@ def report(
     for run in folders:
         run.recipe()
     path = Path(out) if out is not None else folders[0].folder / "report.html"
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file with --out, e.g. {path / 'report.html'}.")
+    expect_file(path, "report.html")
     contents = []
     with progress("report", len(folders)) as tick:
         for run, name in zip(folders, _names(folders), strict=True):
@@ -161,7 +160,7 @@ def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dic
         "method": recipe.method.name,
         "backbone": recipe.backbone.name + (f" ({arguments})" if arguments else ""),
         "data": f"{recipe.data.name}{images}",
-        "training": f"{recipe.epochs} epochs, batch {recipe.batch_size}",
+        "training": f"{counted(recipe.epochs, 'epoch')}, batch {recipe.batch_size}",
         "optimiser": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}, {recipe.optimizer.schedule}",
         "seed": str(recipe.seed),
     }

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,19 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes out of the folder."""
+        """Keep other processes out of the folder; one that is made for it goes again if nothing comes into it."""
         busy = f"another process works in {self.folder}; wait for it, stop it, or choose another --out."
-        with locked(self.folder / ".lock", wait=0, busy=busy):
+        made, lock = not self.folder.exists(), self.folder / ".lock"
+        with locked(lock, wait=0, busy=busy):
             self.refuse_links()
             sweep(self.folder)
-            yield
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    if made and list(self.folder.iterdir()) == [lock]:  # a mistake in the recipe
+                        lock.unlink()
+                        self.folder.rmdir()
 
     def refuse_links(self) -> None:
         """Make sure that nothing is written through the folder to somewhere else: a run may come from anyone.
@@ -115,6 +122,10 @@ class Run:
             return None
         names = sorted(entry.name for entry in self.folder.iterdir())
         return next((name for name in names if name != ".lock" and not name.endswith(".part")), None)
+
+    def guests(self) -> list[str]:
+        """The names of what lies in the folder and was not put there by training: exports, notes, other runs."""
+        return sorted(e.name for e in self.folder.iterdir() if e.name not in (*WRITTEN, ".lock"))
 
     def clear(self) -> None:
         """Remove what an earlier run wrote; anything else in the folder stays.
@@ -189,4 +200,6 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
 
 def command_line() -> str:
     """How this process was started, for the record."""
-    return os.environ.get(COMMAND) or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    started = ["python", "-m", "unlabeled"] if name == "__main__.py" else [name]
+    return os.environ.get(COMMAND) or shlex.join([*started, *sys.argv[1:]])

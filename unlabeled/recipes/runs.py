@@ -15,6 +15,7 @@ from unlabeled.core.progress import say
 from unlabeled.recipes.present import TITLES, table
 from unlabeled.recipes.report import flat, metrics, probe_reports
 from unlabeled.recipes.run import Run
+from unlabeled.report.tables import TITLES as PRINTED
 from unlabeled.report.tables import probe_rows
 
 DEPTH = 4
@@ -139,12 +140,10 @@ def show_runs(rows: Sequence[RunRow]) -> str:
     """The list as a table: state and main figures (probes in percent)."""
     if not rows:
         return "no runs here; start one: unlabeled pretrain simclr"
-    figures = list(dict.fromkeys(name for row in rows for name in row.figures))
-    figures.sort(key=lambda name: (name in READINGS, name not in TITLES))
-    titles = {**TITLES, "knn_train_split": "kNN train"}
-    lines = [["run", "state", "method", "data", "epochs", "started", "MB", *(titles.get(n, n) for n in figures)]]
+    figures = _figures(rows)
+    lines = [["run", "state", "method", "data", "epochs", "started", "MB", *(_title(name) for name in figures)]]
     for row in rows:
-        epochs = f"{row.epoch:g}/{row.epochs}" if row.state != "unreadable" else "–"
+        epochs = f"{round(row.epoch, 1):g}/{row.epochs}" if row.state != "unreadable" else "–"
         about = [row.run, row.state, row.method, row.data, epochs, row.started[:10], f"{row.megabytes:.0f}"]
         lines.append([*about, *(_figure(name, row.figures.get(name)) for name in figures)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -155,6 +154,17 @@ def show_runs(rows: Sequence[RunRow]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def _figures(rows: Sequence[RunRow]) -> list[str]:
+    """The names of all figures, probes in their usual order first."""
+    order = [*PRINTED, *READINGS]
+    names = dict.fromkeys(name for row in rows for name in row.figures)
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(PRINTED) - 0.5)
+
+
+def _title(name: str) -> str:
+    return {**TITLES, "knn_train_split": "kNN train"}.get(name, name)
 
 
 def _figure(name: str, value: float | None) -> str:
@@ -172,8 +182,7 @@ def compare(rows: Sequence[RunRow]) -> str:
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     written = {key: [json.dumps(recipe.get(key), ensure_ascii=False) for recipe in recipes] for key in keys}
     lines = [[key, *values] for key, values in written.items() if len(set(values)) > 1]
-    names = dict.fromkeys(name for row in rows for name in row.figures)
-    lines += [[TITLES.get(n, n), *(_figure(n, row.figures.get(n)) for row in rows)] for n in names]
+    lines += [[_title(name), *(_figure(name, row.figures.get(name)) for row in rows)] for name in _figures(rows)]
     return table(["", *(row.run for row in rows)], lines)
 
 
@@ -182,8 +191,8 @@ def clean(rows: Sequence[RunRow], what: str, *, really: bool = False) -> list[Pa
 
     Args:
         rows: the list from :func:`runs`.
-        what: ``"unfinished"``: whole folders of stopped runs; ``"checkpoints"``: the checkpoints of finished runs,
-            which are then only good for use, not for the method's own pictures.
+        what: ``"unfinished"``: stopped runs, and their folders where nothing else lies in them; ``"checkpoints"``: the
+            checkpoints of finished runs, which are then only good for use, not for the method's own pictures.
         really: False only says what would go.
 
     Returns:
@@ -194,17 +203,22 @@ def clean(rows: Sequence[RunRow], what: str, *, really: bool = False) -> list[Pa
     """
     if what not in ("unfinished", "checkpoints"):
         raise UserError(f"runs --clean knows no '{what}'.{nearest(what, ('unfinished', 'checkpoints'))}")
-    state = "stopped" if what == "unfinished" else "finished"
     gone = []
     for row in rows:
-        target = row.folder if what == "unfinished" else row.folder / "checkpoints"
-        if row.state != state or not target.is_dir():
+        run = Run(row.folder)
+        if what == "unfinished":
+            # a recipe alone may be one that somebody wrote
+            target, due = run.folder, row.state == "stopped" and (run.folder / "environment.json").is_file()
+        else:
+            target, due = run.folder / "checkpoints", row.state == "finished" and run.checkpoint.parent.is_dir()
+        if not due:
             continue
         gone.append(target)
         if really:
-            with Run(row.folder).lock():  # another process may have resumed it meanwhile
-                remove(target)
-            say(f"removed {target}")
+            with run.lock():  # another process may have resumed it meanwhile
+                guests = run.guests() if what == "unfinished" else []
+                run.clear() if guests else remove(target)
+            say(f"removed {target}" + (f" but for what is no run's: {', '.join(guests)}" if guests else ""))
     return gone
 
 

@@ -174,7 +174,7 @@ def _differences(runs: Sequence[RunContent]) -> Markup | None:
         return tag("p", "The recipes of these runs are the same.", class_="hint")
     rows = [tag("tr", tag("td", key), [tag("td", _value(run.settings, key)) for run in runs]) for key in differing]
     table = blocks.sortable(["setting that differs", *(run.name for run in runs)], rows, "differences")
-    return tag("details", tag("summary", f"{len(differing)} settings differ"), table, open=len(differing) <= 25)
+    return tag("details", tag("summary", f"settings that differ: {len(differing)}"), table, open=len(differing) <= 25)
 
 
 def _value(settings: Mapping[str, Any], key: str) -> str:

@@ -84,6 +84,15 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "epoch"), counted(30, "epoch")
+    ('1 epoch', '30 epochs')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def markdown(rows: Sequence[ProbeRow]) -> str:
     """A Markdown table: a line a model, a column a probe, accuracy in percent with its 95 % interval."""
     probes = list(dict.fromkeys(row.probe for row in rows))
