@@ -264,7 +264,7 @@ def main() -> None:
     if options.plan:
         return
     for seed in options.seeds:
-        if f"random ViT/{seed}" not in results() and set(options.only) & set(ROWS):
+        if f"random ViT/{seed}" not in results() and any(ROWS[key].probed == DATA for key in options.only):
             found = {f"{name}/{seed}": row for name, row in floor(seed).items()}
             save("methods", results() | found)
         for key in options.only:
