@@ -52,10 +52,11 @@ UNSEEN = 1000
 """Test images given to the stopping rule as unseen ones, without labels; nothing is judged on them."""
 
 # The released settings (20 epochs of all images, 5e-5, 1e-4) take more time than a quarter of retraining.
-# These were chosen by trials like ``search``: on training images of seed 0, by the distance to the retrained model.
+# These were chosen by trials like ``search``, on training images: class removal's on seeds 0 and 1 (Train_f at most
+# 5 %, then the highest Train_r), the others on seed 0 by the distance to the retrained model.
 FAST = {"vae_batch_size": 256, "max_retain": 10_000}
 LAF_SETTINGS: dict[str, dict[str, Any]] = {
-    "class removal": {**FAST, "epochs": 4, "lr_ue": 1e-4, "lr_ra": 2e-4, "temperature": 10.0},
+    "class removal": {**FAST, "epochs": 4, "lr_ue": 5e-5, "lr_ra": 4e-4, "temperature": 10.0},
     "data removal": {**FAST, "epochs": 1, "lr_ue": 1e-4, "lr_ra": 1e-4, "temperature": 20.0, "phi": "squared"},
     "noisy labels": {**FAST, "epochs": 2, "lr_ue": 1e-4, "lr_ra": 2e-4, "temperature": 10.0},
 }
@@ -177,34 +178,36 @@ def clock(models: Models, rounds: int = 3) -> dict[str, list[float]]:
     return found
 
 
-def search(models: Models, task: str, tries: Sequence[Mapping[str, Any]]) -> None:
-    """Print Train_r and Train_f of the original, the retrained model and LAF under each settings (seed 0)."""
-    split = models.split(task, 0)
+def search(models: Models, task: str, seed: int) -> None:
+    """Print Train_r and Train_f of the original, the retrained model and LAF under each settings of ``grid``."""
+    split = models.split(task, seed)
     full = models.data(split.training_labels(models.labels))
     data = ForgetData(full.subset(split.retain_rows), full.subset(split.forget_rows))
     seen = [full.subset(split.retain_rows[::12]), full.subset(split.forget_rows[::3])]
-    original = models.original(task, 0).model
+    original = models.original(task, seed).model
 
     def show(model: Classifier, name: object) -> None:
         found = [100 * accuracy(apply_head(model, embed_all(model, s)), s.labels) for s in seen]
-        print(f"Train_r {found[0]:.2f}  Train_f {found[1]:.2f}  {name}", flush=True)
+        print(f"{task}, seed {seed}: Train_r {found[0]:.2f}  Train_f {found[1]:.2f}  {name}", flush=True)
 
     show(original, "original")
-    show(models.retrained(task, 0).model, "retrained")
-    for settings in tries:
+    show(models.retrained(task, seed).model, "retrained")
+    for settings in grid(task):
         show(m.LAF(LAFConfig(**{**FAST, **settings})).forget(original, data), settings)
 
 
 def grid(task: str) -> list[dict[str, Any]]:
     """What ``search`` tries."""
-    rates = [(5e-5, 1e-4), (1e-4, 1e-4), (2e-4, 1e-4), (2e-4, 4e-4)]
-    epochs = (1, 3) if task == "class removal" else (1,)
+    if task == "class removal":
+        rates = [(1e-4, 2e-4), (5e-5, 2e-4), (5e-5, 4e-4), (2e-5, 2e-4), (1e-4, 4e-4)]
+        return [{"epochs": 4, "temperature": 10.0, "lr_ue": ue, "lr_ra": ra} for ue, ra in rates]
+    rates = [(5e-5, 1e-4), (1e-4, 1e-4), (1e-4, 2e-4), (2e-4, 4e-4)]
     return [
-        {"lr_ue": ue, "lr_ra": ra, "temperature": t, "phi": phi, "epochs": e}
-        for e in epochs
+        {"epochs": epochs, "phi": phi, "lr_ue": ue, "lr_ra": ra, "temperature": t}
+        for epochs in (1, 2)
         for phi in ("normalised", "squared")
         for ue, ra in rates
-        for t in (5.0, 20.0)
+        for t in (10.0, 20.0)
     ]
 
 
@@ -270,7 +273,8 @@ def report(found: Mapping[str, list[Row]], args: argparse.Namespace) -> str:
         "",
         f"`python benchmarks/forgetting.py train && python benchmarks/forgetting.py run` on {machine()}, one thread. "
         f"Training: Adam {args.lr:g}, weight decay 1e-4, batches of 32, {args.epochs} epochs (the paper's: 1e-4, 20). "
-        "Mean ± standard deviation over the seeds that ran; LAF's settings were chosen on training images of seed 0, "
+        "Mean ± standard deviation over the seeds that ran; LAF's settings were chosen on training images of seed 0 "
+        "(class removal: 0 and 1), "
         "those of the other methods are their defaults or the ones beside them in the script. "
         "Accuracies and shares in %. `time_ratio` is processor time over retraining's. At most 4000 retain, forget and "
         f"test images are measured; the first {UNSEEN} test images serve only the stopping rule, unlabelled. "
@@ -335,10 +339,10 @@ def main() -> None:
         save("forgetting-clock", clock(models))
         return
     for task in args.task or list(TASKS):
-        if args.command == "search":
-            search(models, task, grid(task))
-            continue
         for seed in range(args.seeds):
+            if args.command == "search":
+                search(models, task, seed)
+                continue
             if args.command == "train":
                 for trained in (models.original(task, seed), models.retrained(task, seed)):
                     print(f"{task}, seed {seed}: {trained.seconds.wall:.1f} s", flush=True)

@@ -97,9 +97,11 @@ def expect_file(path: Path, name: str) -> None:
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file, e.g. {path / name}.")
     above = next(parent for parent in path.absolute().parents if parent.exists())
-    number = errno.ENOTDIR if not above.is_dir() else errno.EACCES if not os.access(above, os.W_OK) else None
-    if number:
-        raise UserError(f"cannot write {path}: {_REASONS[number]}.")
+    if not above.is_dir():
+        raise UserError(f"cannot write {path}: {_REASONS[errno.ENOTDIR]}.")
+    if not os.access(above, os.W_OK):
+        shut = hasattr(os, "statvfs") and os.statvfs(above).f_flag & os.ST_RDONLY
+        raise UserError(f"cannot write {path}: {_REASONS[errno.EROFS if shut else errno.EACCES]}.")
 
 
 @contextmanager

@@ -47,12 +47,10 @@ def backbone_folder(source: str | Path) -> Path:
     if text.startswith("hf-hub:"):
         return _download(text.removeprefix("hf-hub:"))
     if text == "pixels" or text.startswith("timm:"):
-        raise UserError(f"'{text}' has no trained weights and can only be probed; give a run folder or local-dir:PATH.")
+        raise UserError(f"'{text}' has not learned anything and can only be probed; give a run folder or local-dir:PATH.")
     folder = Path(text.removeprefix("local-dir:")).expanduser()
     if not folder.exists():
         kinds = "a run folder, local-dir:PATH or hf-hub:ID"
-        if text == "pixels" or text.startswith("timm:"):
-            raise UserError(f"'{text}' has not learned anything, it can only be probed; give {kinds}.")
         raise UserError(f"there is no model '{text}'; give {kinds} (to probe, timm:NAME or pixels, too).")
     if folder.is_file():
         raise UserError(
