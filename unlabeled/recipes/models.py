@@ -47,7 +47,9 @@ def backbone_folder(source: str | Path) -> Path:
     if text.startswith("hf-hub:"):
         return _download(text.removeprefix("hf-hub:"))
     if text == "pixels" or text.startswith("timm:"):
-        raise UserError(f"'{text}' has not learned anything and can only be probed; give a run folder or local-dir:PATH.")
+        raise UserError(
+            f"'{text}' has not learned anything and can only be probed; give a run folder or local-dir:PATH."
+        )
     folder = Path(text.removeprefix("local-dir:")).expanduser()
     if not folder.exists():
         kinds = "a run folder, local-dir:PATH or hf-hub:ID"
