@@ -9,6 +9,7 @@ from unlabeled.core.progress import progress, set_quiet
 
 
 def test_a_job_without_a_terminal_says_speed_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    set_quiet(False)  # whatever a command line in this process asked for before
     with progress("features", 40, done=10, unit="img") as tick:
         tick(29)
         tick(1, "last")
