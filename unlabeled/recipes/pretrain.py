@@ -168,9 +168,9 @@ def prepare(recipe: Recipe) -> Prepared:
     hardware = _without_broken_precision(hardware, recipe, backbone, (channels, smallest, smallest))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(recipe.seed, "method"))
-        given = copy.deepcopy(backbone.state_dict())
+        given = copy.deepcopy(backbone.state_dict()) if recipe.backbone.weights is not None else None
         method = method_class(recipe.method, backbone, info)
-    if recipe.backbone.weights is not None:
+    if given is not None:
         backbone.load_state_dict(given)  # instead of what MAE initialises by itself
     method.check(recipe.batch_size)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)

@@ -23,6 +23,7 @@ from unlabeled.core.threads import share_threads
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.run import COMMAND, Run, command_line
 from unlabeled.recipes.schema import Recipe
+from unlabeled.ssl.stopping import may_handle
 
 GRACE = 15.0
 """Seconds that the other ranks have to end by themselves once one has failed."""
@@ -92,8 +93,7 @@ def _signals_handed_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[Non
         for rank in ranks:
             rank.send_signal(number)
 
-    # Python lets the main thread alone handle signals
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    numbers = (signal.SIGINT, signal.SIGTERM) if may_handle() else ()
     previous = {number: signal.signal(number, hand_on) for number in numbers}
     try:
         yield

@@ -15,7 +15,7 @@ PATIENCE = 8.0
 """Seconds a step and its saving may take after a SIGTERM (SLURM's pre-emption leaves 30, others 10)."""
 
 
-def _may_handle() -> bool:
+def may_handle() -> bool:
     """Python lets the main thread alone handle signals; a training in another one leaves them to it."""
     return threading.current_thread() is threading.main_thread()
 
@@ -34,7 +34,7 @@ class Stopping:
 
     def listen(self) -> None:
         """Handle both signals from now on; whoever handled them before is set aside."""
-        if not _may_handle():
+        if not may_handle():
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.signal(number, self._handle)
@@ -54,7 +54,7 @@ class Stopping:
         A Python handler waits for the running operation, and a backward pass is a single one. The wake-up descriptor
         is written by the C handler at once; a thread reads it.
         """
-        if not _may_handle():
+        if not may_handle():
             yield
             return
         reading, writing = os.pipe()
