@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 
 import unlabeled as suite
-from unlabeled.cli import main
 
 TINY = (
     "epochs=2",
@@ -31,21 +30,6 @@ TINY = (
     "hardware.precision=32-true",
 )
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """Call the real entry point in this process: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unlabeled", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            main()
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

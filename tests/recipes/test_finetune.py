@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ import pytest
 import torch
 
 from unlabeled.backbones import load_config
-from unlabeled.cli import main
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import set_quiet
 from unlabeled.recipes.forget import load_classifier
@@ -29,21 +27,6 @@ Cli = Callable[..., tuple[int, str, str]]
 COMMON = ("health.every=0", "hardware.precision=32-true", "output.logger=none", "batch_size=12")
 SMALL = "backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}"
 VIT = "backbone={name: vit_tiny_patch16_224, args: {patch_size: 4, embed_dim: 24, depth: 2, num_heads: 2}}"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """Call the real entry point in this process: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unlabeled", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            main()
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

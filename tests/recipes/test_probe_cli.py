@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,25 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unlabeled.cli import main
-
 DOC = Path(__file__).parents[2] / "docs" / "probes.md"
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """Call the real entry point in this process: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unlabeled", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            main()
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +95,25 @@ def test_layers_and_pools(cli: Cli, data: str, tmp_path: Path) -> None:
         dimensions[layer, pool] = json.loads((tmp_path / "out.json").read_text())["reports"][0]["dimension"]
     assert dimensions["layer1", "avg"] < dimensions["-1", "max"]
     assert dimensions["layer1", "flat"] == 64 * dimensions["layer1", "avg"]
+
+
+def test_what_a_run_was_probed_for_before_stays_in_its_report(cli: Cli, data: str, tmp_path: Path) -> None:
+    code, _, err = cli("pretrain", "random", f"data={data}", "batch_size=64", "--out", "run")
+    assert code == 0, err
+
+    def report(*arguments: str) -> dict[str, object]:
+        code, _, err = cli("probe", "run", *arguments)
+        assert code == 0, err
+        return json.loads(next((tmp_path / "run" / "probes").glob("*.json")).read_text())
+
+    first = report("--probes", "nmc,lda", "--incremental", "3")
+    second = report("--probes", "nmc,knn")
+    assert list(second["probes"]) == ["nmc", "lda", "knn"]
+    assert second["probes"]["lda"] == first["probes"]["lda"]
+    assert second["incremental"] == first["incremental"]
+    assert list(report("--probes", "nmc", "--seed", "1")["probes"]) == ["nmc"]  # others would not be comparable
+    report("--probes", "nmc", "--calibrate-batchnorm")
+    assert len(list((tmp_path / "run" / "probes").glob("*-calibrated.json"))) == 1
 
 
 @pytest.mark.parametrize(

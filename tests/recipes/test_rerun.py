@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unlabeled.cli import main
 from unlabeled.core.errors import UserError
 from unlabeled.recipes import run as run_module
 from unlabeled.recipes.pretrain import pretrain
@@ -22,21 +20,6 @@ from unlabeled.recipes.rerun import rerun
 
 NET = "backbone.args={layers: [1, 1, 1, 1], channels: [4, 4, 8, 8], stem_stride: 2}"
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """Call the real entry point in this process: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["unlabeled", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            main()
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

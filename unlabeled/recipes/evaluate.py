@@ -175,7 +175,7 @@ def probe_all(
                 own.append(probe(run.teacher, like=model, **settings))
             if run.exists() and dist.rank() == 0:
                 kept = {**own[0], "compared_with": own[1:]} if own[1:] else own[0]
-                keep_report(run, kept, settings.get("layer"), settings.get("pool"))
+                keep_report(run, kept, settings.get("layer"), settings.get("pool"), settings.get("calibrate", False))
             reports += own
         if dist.rank() == 0 and json_file is not None:
             atomic_write_json(json_file, {"schema": SCHEMA, "reports": reports})
@@ -183,15 +183,30 @@ def probe_all(
     return reports
 
 
-def keep_report(run: Run, report: dict[str, Any], layer: str | None = None, pool: str | None = None) -> Path:
-    """Write a report, and a picture of it, into the run's ``probes/`` folder."""
-    name = "-".join(part for part in (str(report["data"]), layer, pool) if part)
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
+def keep_report(
+    run: Run, report: dict[str, Any], layer: str | None = None, pool: str | None = None, calibrated: bool = False
+) -> Path:
+    """Write a report, and a picture of it, into the run's ``probes/`` folder; what was measured before stays in it."""
+    parts = (str(report["data"]), layer, pool, "calibrated" if calibrated else None)
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join(filter(None, parts))).strip("-.")
     path = run.folder / "probes" / f"{safe}.json"
     run.refuse_links()
+    report = _joined(run.read_json(f"probes/{path.name}"), report)
     atomic_write_json(path, report)
     _draw(path, [report])
     return path
+
+
+def _joined(before: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """``report``, with what an earlier one of the very same features and seed measured beyond it."""
+    same = all(before.get(key) == report.get(key) for key in ("schema", "train", "test", "seed"))
+    if not same or not isinstance(before.get("probes"), dict):
+        return report
+    out = {**before, **report, "probes": {**before["probes"], **report["probes"]}}
+    earlier, later = before.get("compared_with"), report.get("compared_with")
+    if isinstance(earlier, list) and isinstance(later, list) and len(earlier) == len(later):
+        out["compared_with"] = [_joined(*pair) for pair in zip(earlier, later, strict=True)]
+    return out
 
 
 def _draw(json_file: Path, reports: Sequence[dict[str, Any]]) -> None:

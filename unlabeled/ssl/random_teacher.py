@@ -66,6 +66,16 @@ def divergence(teacher: Tensor, student: Tensor) -> Tensor:
     return F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
 
 
+@full_precision
+def logits(head: nn.Module, embedding: Tensor) -> Tensor:
+    """The head's ``(B, K)`` logits, in float32.
+
+    Images differ by thousandths in their logits, which bfloat16 would drown; the encoder's features differ by far more.
+    """
+    out: Tensor = head(embedding)
+    return out
+
+
 class RandomTeacher(Method):
     """The student sees the very image the teacher sees; the teacher is frozen and in eval mode for ever.
 
@@ -109,5 +119,5 @@ class RandomTeacher(Method):
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         (view,) = batch.expect_views(1, "random_teacher")
         with torch.no_grad():
-            target = self.teacher_head(self.teacher_backbone(view))
-        return {"loss": divergence(target, self.head(self.backbone(view)))}
+            target = logits(self.teacher_head, self.teacher_backbone(view))
+        return {"loss": divergence(target, logits(self.head, self.backbone(view)))}
