@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 DOC = Path(__file__).parents[2] / "docs" / "probes.md"
 Cli = Callable[..., tuple[int, str, str]]
@@ -114,6 +115,23 @@ def test_what_a_run_was_probed_for_before_stays_in_its_report(cli: Cli, data: st
     assert list(report("--probes", "nmc", "--seed", "1")["probes"]) == ["nmc"]  # others would not be comparable
     report("--probes", "nmc", "--calibrate-batchnorm")
     assert len(list((tmp_path / "run" / "probes").glob("*-calibrated.json"))) == 1
+
+
+def test_features_beyond_float16_are_kept_in_float32(cli: Cli, data: str, tmp_path: Path) -> None:
+    def report() -> dict[str, object]:
+        code, _, err = cli("probe", "local-dir:run/backbone", "--data", data, "--probes", "lda", "--json", "out.json")
+        assert code == 0, err
+        return json.loads((tmp_path / "out.json").read_text())["reports"][0]["probes"]["lda"]["top1"]
+
+    assert cli("pretrain", "random", f"data={data}", "batch_size=64", "--out", "run")[0] == 0
+    before = report()
+    weights = load_file(file := tmp_path / "run" / "backbone" / "model.safetensors")
+    (last,) = (name for name in weights if re.fullmatch(r"layer4\.0\.bn2\.weight", name))
+    short = last.replace("bn2", "downsample.1")
+    for name in (last, last.replace("weight", "bias"), short, short.replace("weight", "bias")):
+        weights[name] *= 1e6
+    save_file(weights, file)
+    assert report() == pytest.approx(before, abs=0.05)
 
 
 @pytest.mark.parametrize(

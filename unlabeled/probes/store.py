@@ -27,6 +27,10 @@ Rows = npt.NDArray[np.int64]
 SYNC_ROWS = 8192  # rows between two points from which an interrupted extraction can go on
 
 
+class ExceedFloat16(UserError):
+    """Features are finite, but beyond 65504."""
+
+
 class Store:
     """(N, D) features in ``folder/key/features.bin``, with a journal of the batches that are surely on disk.
 
@@ -167,7 +171,7 @@ class Store:
         if not np.isfinite(values).all():
             last = first + len(values) - 1
             if self.dtype == np.float16 and torch.isfinite(out).all():
-                raise UserError(f"features of images {first}-{last} exceed float16; use dtype='float32'.")
+                raise ExceedFloat16(f"features of images {first}-{last} exceed float16; use dtype='float32'.")
             raise UserError(f"features of images {first}-{last} are NaN or infinite: the model has diverged.")
         return values
 

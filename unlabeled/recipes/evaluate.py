@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes import FeatureBank, extract
+from unlabeled.probes.store import ExceedFloat16
 from unlabeled.probes.suite import PROBES, run_probes
 from unlabeled.recipes.models import Pixels, check_model, input_size, open_model
 from unlabeled.recipes.protocols import Protocols
@@ -116,16 +117,26 @@ def _calibrated(model: Backbone | Pixels, batches: list[torch.Tensor]) -> Backbo
 
 
 def bank_of(model: Backbone | Pixels, images: ImageSet) -> FeatureBank:
-    """The model's feature bank of a data set, from the cache if it was made before."""
-    return extract(
-        model,
-        images,
-        mean=model.mean.flatten().tolist(),
-        std=model.std.flatten().tolist(),
-        size=model.image_size if model.image_size != images.shape[1] else None,
-        autocast="bfloat16" if isinstance(model, Backbone) and best_precision("auto") == "bf16-mixed" else None,
-        cache="default",
-    )
+    """The model's feature bank of a data set, from the cache if it was made before; float16 where the features fit."""
+
+    def banked(dtype: Literal["float16", "float32"]) -> FeatureBank:
+        return extract(
+            model,
+            images,
+            mean=model.mean.flatten().tolist(),
+            std=model.std.flatten().tolist(),
+            size=model.image_size if model.image_size != images.shape[1] else None,
+            dtype=dtype,
+            autocast="bfloat16" if isinstance(model, Backbone) and best_precision("auto") == "bf16-mixed" else None,
+            cache="default",
+        )
+
+    try:
+        return banked("float16")
+    except ExceedFloat16:
+        if dist.active():  # the other ranks may have met no such features
+            raise
+        return banked("float32")
 
 
 def _open(model: str, data: str | None, data_dir: str | None, like: str | None) -> tuple[ImageSet, ImageSet]:
