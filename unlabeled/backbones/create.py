@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
-from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.errors import UserError, first_line, nearest
 
 RESERVED = (
     "cache_dir", "checkpoint_path", "exportable", "no_jit", "num_classes", "pretrained", "pretrained_cfg",
@@ -107,7 +107,7 @@ def _try(model: nn.Module, name: str, channels: int, size: int) -> None:
     try:
         output = model.eval()(torch.zeros(2, channels, size, size))
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(
             f"backbone.name: '{name}' cannot take {channels}×{size}×{size} images ({reason}); "
             "choose another data.size or backbone (a *_small network for small images)."

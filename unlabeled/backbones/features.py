@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.errors import UserError, first_line, nearest
 from unlabeled.core.pixels import DecodeError, fit_image
 
 POOLS = ("avg", "max", "flat", "cls", "mean")
@@ -75,7 +75,7 @@ class Backbone(nn.Module):
         except UserError:
             raise
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UserError(
                 f"the backbone cannot take the {'×'.join(map(str, shape))} images that its configuration names "
                 f"({reason}); export it again."

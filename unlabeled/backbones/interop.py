@@ -17,7 +17,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from unlabeled.backbones.create import create
-from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.errors import UserError, first_line, nearest
 
 Weights = dict[str, Tensor]
 CONTAINERS = (
@@ -190,7 +190,7 @@ def _read(path: Path) -> Any:
             "alone, best as safetensors."
         ) from error
     except Exception as error:  # a damaged pickle calls torch's own functions with whatever it holds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         raise UserError(f"{path} cannot be read as weights ({reason}); download it again.") from error
 
 

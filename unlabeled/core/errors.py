@@ -46,3 +46,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if len(known) > MOST_NAMES:
         return f" There are {len(known)}, for instance {', '.join(known[:5])}."
     return f" Known: {', '.join(known)}." if known else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of what a library says of its error, for a message of ours; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from unlabeled import backbones
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
-from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.errors import UserError, first_line, nearest
 from unlabeled.core.files import atomic_folder, atomic_write, atomic_write_text, expect_file, explained
 from unlabeled.recipes.card import model_card
 from unlabeled.recipes.models import backbone_folder
@@ -148,7 +148,7 @@ def _check(deployed: Deployed, run: Callable[[Tensor], Tensor], name: str) -> No
         try:
             got = run(images)
         except Exception as error:  # whatever a runtime refuses is for the user to know
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise UserError(
                 f"the {name} model does not run on a batch of {batch} ({reason}); export to timm."
             ) from error
@@ -195,7 +195,7 @@ def _onnx(deployed: Deployed, path: Path) -> None:
                 )
                 program.save(temporary, external_data=False)
         except Exception as error:  # the exporter raises many kinds, all of which mean the same to the user
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise UserError(f"this backbone cannot be written as ONNX ({reason}); export to timm.") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -244,7 +244,7 @@ def push_folder(folder: Path, repo: str, *, private: bool) -> str:
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message="Backbone exported by unlabeled")
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise UserError(
             f"'{repo}' could not be pushed ({reason}); {folder} is complete. Log in with `hf auth login`, check the "
             "name and the network, and push again."

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unlabeled import backbones
-from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.errors import UserError, first_line, nearest
 from unlabeled.core.files import atomic_folder, atomic_write_json, atomic_write_text, cache_dir
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
@@ -144,7 +144,7 @@ def load_classifier(model: str | Path) -> Classifier:
             head = nn.Linear(dim, classes, bias="bias" in weights)
             head.load_state_dict(weights)
         except Exception as error:
-            raise UserError(f"{head_folder} is broken ({str(error).splitlines()[0]}); train the run again.") from error
+            raise UserError(f"{head_folder} is broken ({first_line(error)}); train the run again.") from error
     return Classifier(backbone, head).eval()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from unlabeled.core import dist
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, first_line
 
 HELP = {
     "wandb": "log in with `wandb login`, or keep everything here with WANDB_MODE=offline",
@@ -53,7 +53,7 @@ def make_loggers(name: str, folder: Path, settings: dict[str, Any]) -> list[Logg
         if dist.rank() == 0:
             logger.log_hyperparams(settings)
     except Exception as error:  # each service has its own kinds, which all mean that it cannot be used
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise UserError(f"output.logger={name} cannot be used ({reason}); {HELP[name]}.") from error
     return [logger]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
+from unlabeled.core.errors import first_line
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes.search import search
 from unlabeled.recipes.evaluate import bank_of
@@ -181,7 +182,7 @@ def _remember(method: Method, run: Run, notes: list[str]) -> bool:
         state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["method"]
         method.load_state_dict(state)
     except (RuntimeError, OSError, KeyError, EOFError, TypeError, pickle.UnpicklingError) as error:
-        notes.append(f"The method's own pictures are not shown: {str(error).splitlines()[0]}")
+        notes.append(f"The method's own pictures are not shown: {first_line(error)}")
         return False
     method.eval()
     return True

@@ -7,7 +7,7 @@ import torch
 from torch.func import functional_call
 
 from unlabeled.core import dist
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, first_line
 from unlabeled.data import ImageSet
 from unlabeled.data.views import Views
 from unlabeled.recipes.schema import Recipe
@@ -36,7 +36,7 @@ def rehearse(recipe: Recipe, method: Method, images: ImageSet, views: Views) -> 
             functional_call(method, untouched, (batch, step))
         except (RuntimeError, AssertionError, ValueError) as error:
             sizes = ", ".join(dict.fromkeys(f"{view.shape[2]}x{view.shape[3]}" for view in batch.views))
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".")
+            reason = first_line(error).rstrip(".")
             raise UserError(
                 f"method '{recipe.method.name}' with the backbone '{recipe.backbone.name}' cannot be trained on views "
                 f"of {sizes} pixels ({reason}); change 'size' in the recipe's views, data.size, or backbone.name."

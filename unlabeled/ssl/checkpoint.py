@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, first_line
 from unlabeled.core.files import atomic_write
 from unlabeled.ssl.method import Method
 
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
         checkpoint = Checkpoint(**content)
     except (RuntimeError, EOFError, OSError, TypeError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{path} is no whole checkpoint ({reason}); restore it from a copy or start again with --overwrite."
         ) from error

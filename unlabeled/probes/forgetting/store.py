@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save
 
 from unlabeled.core import files
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, first_line
 from unlabeled.probes.forgetting.classifier import Classifier
 from unlabeled.probes.forgetting.epochs import Checkpoint, Seconds
 
@@ -39,7 +39,7 @@ def load_classifier(template: Classifier, path: Path) -> Classifier:
     try:
         model.load_state_dict(load_file(path))
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"cannot load {path} ({reason}); remove it to compute it anew.") from error
     return model.eval()
 
