@@ -144,7 +144,7 @@ def pretrain_command(
 @app.command("probe")
 def probe_command(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL", help="run folders, local-dir:PATH, timm:NAME, pixels")
+        list[str], typer.Argument(metavar="MODEL", help="run folders, local-dir:PATH, hf-hub:ID, timm:NAME, pixels")
     ],
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
@@ -188,7 +188,9 @@ def probe_command(
 @app.command("forget")
 def forget_command(
     model: Annotated[str, typer.Argument(help="a run folder, or a backbone folder; never changed")],
-    settings: Overrides = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="settings of --method, e.g. epochs=20")
+    ] = None,
     what: Annotated[
         str,
         typer.Option(
@@ -217,7 +219,7 @@ def forget_command(
     out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the model's")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a trained model forget images. Reads no labels, and shows whether the representation forgot."""
+    """Make a trained model forget images. Reads no labels by default, and shows whether the representation forgot."""
     from unlabeled.recipes.forget import forget
     from unlabeled.recipes.present import show_forgotten
 

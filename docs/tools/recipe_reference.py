@@ -10,7 +10,15 @@ from pydantic import BaseModel
 
 from unlabeled.data.spec import ViewSpec
 from unlabeled.recipes.load import builtin_recipes, summary
-from unlabeled.recipes.schema import BackboneConfig, DataConfig, HardwareConfig, HealthConfig, OutputConfig, Recipe
+from unlabeled.recipes.schema import (
+    BackboneConfig,
+    DataConfig,
+    FeaturesConfig,
+    HardwareConfig,
+    HealthConfig,
+    OutputConfig,
+    Recipe,
+)
 from unlabeled.ssl.methods import METHODS
 from unlabeled.ssl.optim import OptimizerConfig
 
@@ -20,6 +28,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "backbone": BackboneConfig,
     "views": ViewSpec,
     "optimizer": OptimizerConfig,
+    "features": FeaturesConfig,
     "health": HealthConfig,
     "hardware": HardwareConfig,
     "output": OutputConfig,

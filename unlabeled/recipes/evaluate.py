@@ -49,7 +49,7 @@ def probe(
     Everything that is chosen (learning rate, k, …) is chosen on the training split; the test split is read once.
 
     Args:
-        model: a run folder, ``local-dir:PATH``, ``timm:NAME`` (random initialisation) or ``pixels``.
+        model: a run folder, ``local-dir:PATH``, ``hf-hub:ID``, ``timm:NAME`` (random initialisation) or ``pixels``.
         data: a data set; default: what the run was trained on, else ``fashion-mini``.
         data_dir: where data sets lie.
         probes: names from ``unlabeled.probes.suite``.

@@ -38,7 +38,7 @@ def finetune(
 
     Args:
         model: a run folder, ``local-dir:PATH`` or a timm folder.
-        data: a labelled data set; default: what the run was trained on.
+        data: a labelled data set; default: what the run was trained on, else ``fashion-mini``.
         labels: which share of its labels may be used: ``"10%"``, ``"5-per-class"``; default: all.
         overrides: ``"key=value"`` settings of the ``finetune`` recipe.
         out: the new run's folder.

@@ -77,8 +77,10 @@ class HardwareConfig(Config):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bfloat16 where the hardware multiplies it natively"
     )
-    compile: bool = Field(False, description="torch.compile the backbone")
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: torch's own choice")
+    compile: bool = Field(False, description="torch.compile what the method spends its time in")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; default: $OMP_NUM_THREADS, else one a physical core"
+    )
 
 
 class OutputConfig(Config):
