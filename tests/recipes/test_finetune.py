@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -136,6 +137,7 @@ def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
     ("arguments", "message"),
     [
         (["timm:resnet18"], "can only be probed"),
+        (["bare"], "bare does not say what it was trained on; give --data"),
         (["--labels", "some"], "is not understood"),
         (["method.layer_decay=2"], "method.layer_decay"),
         (["method.mixpu=1"], "Did you mean 'method.mixup'?"),
@@ -144,7 +146,8 @@ def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
     ],
 )
 def test_mistakes(cli: Cli, home: Path, arguments: list[str], message: str) -> None:
-    model = [] if arguments[0].startswith("timm:") else [str(home / "resnet")]
+    shutil.copytree(home / "resnet" / "backbone", "bare")
+    model = [] if arguments[0].startswith(("timm:", "bare")) else [str(home / "resnet")]
     code, out, err = cli("finetune", *model, *arguments, "--out", "run")
     assert code == 2
     assert message in err

@@ -17,13 +17,15 @@ from unlabeled.cli import main
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.core.progress import set_quiet
+from unlabeled.data import open_data
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint, wrap
 from unlabeled.probes.forgetting.methods import METHODS
 from unlabeled.probes.forgetting.split import ForgetSplit
 from unlabeled.recipes.forget import forget, load_classifier
+from unlabeled.recipes.looks import as_finished
 from unlabeled.recipes.models import load_backbone
 from unlabeled.recipes.present import show_forgotten
-from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.pretrain import prepare, pretrain
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run
 
@@ -121,6 +123,10 @@ def test_a_self_supervised_backbone_is_pretrained_again_without_the_images(home:
     assert ForgetSplit.load(Path(recipe.data.without)).forget_rows.tolist() == gone.tolist()
     assert fingerprint(Classifier(load_backbone(again).model)) == found.rows[1].model
     assert str(home / "backbone") in found.verdict[-1], "what the weights met that both started from is not forgotten"
+    shown = prepare(as_finished(Run(tmp_path / "out").recipe(), Run(tmp_path / "out"), None)).images
+    everything = open_data(f"npz:{home / 'data.npz'}", "train")
+    kept = everything.subset(np.setdiff1d(np.arange(180), gone))
+    assert shown.fingerprint == kept.fingerprint, "a report does not show what was forgotten"
     # A second request: what the first one took is neither kept, nor retrained on, nor forgotten again.
     (tmp_path / "rows.txt").write_text("1 5 4")
     with pytest.raises(UserError, match=r"row 4 in .* is none the model trained on"):
@@ -142,6 +148,7 @@ def test_what_a_backbone_cannot_do_is_said_before_it_is_pretrained_again(home: P
     with pytest.raises(UserError, match="scrub edits or trains a classifier head, but this model has none"):
         forget(home / "simclr", "class:1", method="laf", compare=["scrub"], out=tmp_path / "out")
     assert set((cache_dir() / "forgetting").glob("*/run")) == before
+    assert not (tmp_path / "out" / "forgetting").exists(), "another request may still be answered here"
 
 
 def test_the_page_on_deletion_tells_what_each_method_needs_and_its_model_forgets(
@@ -290,6 +297,9 @@ def test_folders_that_must_not_be_written_to(home: Path, tmp_path: Path) -> None
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="not made by forgetting"):
         forget(home / "classifier", "class:0", out=tmp_path)
+    (tmp_path / "demo" / "forgetting" / "demo").mkdir(parents=True)
+    with pytest.raises(UserError, match="not made by forgetting"):
+        forget(home / "classifier", "class:0", out=tmp_path / "demo")
 
 
 def test_a_recipe_without_some_images_needs_the_right_split(home: Path) -> None:

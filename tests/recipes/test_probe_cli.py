@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from unlabeled.recipes.present import table
+
 DOC = Path(__file__).parents[2] / "docs" / "probes.md"
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -99,7 +101,7 @@ def test_layers_and_pools(cli: Cli, data: str, tmp_path: Path) -> None:
 
 
 def test_what_a_run_was_probed_for_before_stays_in_its_report(cli: Cli, data: str, tmp_path: Path) -> None:
-    code, _, err = cli("pretrain", "random", f"data={data}", "batch_size=64", "--out", "run")
+    code, _, err = cli("pretrain", "random", f"data={data}", "--out", "run")
     assert code == 0, err
 
     def report(*arguments: str) -> dict[str, object]:
@@ -117,13 +119,18 @@ def test_what_a_run_was_probed_for_before_stays_in_its_report(cli: Cli, data: st
     assert len(list((tmp_path / "run" / "probes").glob("*-calibrated.json"))) == 1
 
 
+def test_a_title_is_one_line_however_narrow_the_table() -> None:
+    title = "accuracy on held-out images of npz:/a/rather/long/path/to/some/photographs/of/somebody.npz, in per cent"
+    assert table(["model", "NMC"], [["pixels", "1.0"]], title).splitlines()[0] == title
+
+
 def test_features_beyond_float16_are_kept_in_float32(cli: Cli, data: str, tmp_path: Path) -> None:
     def report() -> dict[str, object]:
         code, _, err = cli("probe", "local-dir:run/backbone", "--data", data, "--probes", "lda", "--json", "out.json")
         assert code == 0, err
         return json.loads((tmp_path / "out.json").read_text())["reports"][0]["probes"]["lda"]["top1"]
 
-    assert cli("pretrain", "random", f"data={data}", "batch_size=64", "--out", "run")[0] == 0
+    assert cli("pretrain", "random", f"data={data}", "--out", "run")[0] == 0
     before = report()
     weights = load_file(file := tmp_path / "run" / "backbone" / "model.safetensors")
     (last,) = (name for name in weights if re.fullmatch(r"layer4\.0\.bn2\.weight", name))

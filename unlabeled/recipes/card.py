@@ -104,6 +104,8 @@ def _from_run(run: Run, name: str) -> list[str]:
     recipe, data = run.recipe(), run.read_json("data.json")
     shape = "×".join(map(str, data.get("shape") or []))
     images = f"{data.get('images', '?')} images {shape}, split `{data.get('split', '?')}`"
+    if run.forgets():
+        images += ", less those that were forgotten since"
     lines = [
         "## Data and training\n",
         f"- Data: {plain(Path(recipe.data.name).name)}, {images} (fingerprint `{data.get('fingerprint', '?')}`). "

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from unlabeled.backbones import load_config
-from unlabeled.core.errors import Interrupted
+from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import leads
 from unlabeled.data import open_data
@@ -21,7 +21,6 @@ from unlabeled.recipes.evaluate import bank_of
 from unlabeled.recipes.models import backbone_folder, load_backbone
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.run import Run
-from unlabeled.recipes.schema import DataConfig
 
 
 def finetune(
@@ -38,7 +37,7 @@ def finetune(
 
     Args:
         model: a run folder, ``local-dir:PATH`` or a timm folder.
-        data: a labelled data set; default: what the run was trained on, else ``fashion-mini``.
+        data: a labelled data set; default: what the run was trained on.
         labels: which share of its labels may be used: ``"10%"``, ``"5-per-class"``; default: all.
         overrides: ``"key=value"`` settings of the ``finetune`` recipe.
         out: the new run's folder.
@@ -49,7 +48,7 @@ def finetune(
         The run (backbone and classifier) and ``{top1, interval, n, labelled, data, …}``, kept in ``finetune.json``.
 
     Raises:
-        UserError: no such model or data, or the data has no labels.
+        UserError: no such model or data, none named, or the data has no labels.
     """
     if resume and out is not None and Run(out).exists() and not (data or labels or overrides):
         run = pretrain(out, resume=True)  # by its own recipe
@@ -58,7 +57,9 @@ def finetune(
     source = Run(model)
     place = []
     if data is None:
-        config = source.recipe().data if source.exists() else DataConfig()
+        if not source.exists():
+            raise UserError(f"{model} does not say what it was trained on; give --data.")
+        config = source.recipe().data
         data = config.name
         place = [f"data.dir={json.dumps(config.dir)}", f"data.store={json.dumps(config.store)}"]
     channels, size, _ = load_config(folder)["pretrained_cfg"]["input_size"]

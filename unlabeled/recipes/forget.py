@@ -38,8 +38,6 @@ from unlabeled.recipes.training_data import trained_rows
 from unlabeled.report.forgetting import save_pictures
 
 TIMES = ("seconds", "time_ratio")
-LEFT_OUT = "forgetting/left_out.npz"
-"""Which rows of the data are not in the model any more: what a further request, or a training, leaves out, too."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def forget(
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
     if folder.folder.resolve() == Path(model).resolve():
         raise UserError("--out is the model's own folder; the original is never changed, choose another folder.")
-    if folder.foreign() and not (folder.folder / "forgetting").is_dir():
+    if folder.foreign() and not folder.forgets():
         raise UserError(f"{folder.folder} is not empty and was not made by forgetting; choose another --out.")
     _refuse_other_request(folder, split)
     unseen = any(getattr(m.config, "stop", "") == "unseen" for m in methods.values())
@@ -127,7 +125,7 @@ def forget(
         gone = split.classes if split.removes_classes else ()
         first = [asdict(r) for r in rows if r.seed == seed and r.method in ("original", "retrain", "head_only", method)]
         save_pictures(folder.folder / "forgetting" / "pictures", first, train.classes, gone)
-        _left_out(split, trained, len(train)).save(folder.folder / LEFT_OUT)
+        _left_out(split, trained, len(train)).save(folder.left_out)
         _export(new, model, folder)
     return Forgotten(folder, rows, said, split.description)
 
@@ -183,8 +181,8 @@ def _input_of(source: Run, model: Classifier) -> tuple[int | None, int | None]:
 
 def _trained(images: ImageSet, source: Run) -> Rows:
     """The rows that are in the model: those it was trained on, less those an earlier request made it forget."""
-    if (source.folder / LEFT_OUT).is_file():
-        split = ForgetSplit.load(source.folder / LEFT_OUT)
+    if source.left_out.is_file():
+        split = ForgetSplit.load(source.left_out)
         if len(split.forget_rows) + len(split.retain_rows) != len(images):
             raise UserError(
                 f"{source.folder} was made to forget images of other data than '{images.name}'; see --data."
@@ -213,7 +211,7 @@ def _split(what: str, images: ImageSet, trained: Rows, source: Run, seed: int) -
     train = images if len(trained) == len(images) else images.subset(trained)
     if what.startswith("noisy:"):
         recipe = source.recipe() if source.exists() else None
-        gone = (source.folder / LEFT_OUT).is_file() or (recipe is not None and recipe.data.without is not None)
+        gone = source.left_out.is_file() or (recipe is not None and recipe.data.without is not None)
         if recipe is None or recipe.data.corrupt != what or gone:
             raise UserError(
                 f"--forget {what}: the model was not trained on these wrong labels; train one that was with "

@@ -61,7 +61,7 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     Raises:
         UserError: the data or the backbone cannot be read.
     """
-    recipe = _finished(recipe, run, data_dir)
+    recipe = as_finished(recipe, run, data_dir)
     ready = prepare(recipe)
     train, config = ready.images, recipe.data
     channels, height, width = train.shape
@@ -84,9 +84,12 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     return found
 
 
-def _finished(recipe: Recipe, run: Run, data_dir: str | None) -> Recipe:
+def as_finished(recipe: Recipe, run: Run, data_dir: str | None) -> Recipe:
     """The recipe as it would go on from the finished backbone, with the data where they lie now."""
-    data = recipe.data.model_copy(update={"dir": data_dir or recipe.data.dir})
+    changes: dict[str, Any] = {"dir": data_dir or recipe.data.dir}
+    if run.left_out.is_file():  # what was forgotten is not shown; the rows are those of all data, with any labels
+        changes |= {"without": str(run.left_out), "labels": None, "corrupt": None}
+    data = recipe.data.model_copy(update=changes)
     backbone = recipe.backbone.model_copy(update={"weights": str(run.folder)})
     hardware = recipe.hardware.model_copy(update={"threads": None})
     return recipe.model_copy(update={"data": data, "backbone": backbone, "hardware": hardware})

@@ -40,7 +40,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         grid.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
     for row in rows:
@@ -49,7 +49,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     needed = sum(3 + max(map(len, column)) for column in zip(columns, *rows, strict=True))
     width = max(shutil.get_terminal_size((100, 24)).columns, 80, needed)
     text = io.StringIO()
-    Console(file=text, width=width, force_terminal=sys.stdout.isatty(), highlight=False).print(grid)
+    console = Console(file=text, width=max(width, len(title)), force_terminal=sys.stdout.isatty(), highlight=False)
+    if title:  # not the table's own, which would be broken to the width of a narrow one
+        console.print(title, style="italic")
+    console.print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
 

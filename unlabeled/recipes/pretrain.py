@@ -151,7 +151,7 @@ def prepare(recipe: Recipe) -> Prepared:
             f"method '{recipe.method.name}' needs labels, and '{data.name}' has none; "
             "sort the images into one folder per class, or choose a method that needs no labels."
         )
-    if recipe.batch_size > len(images):
+    if recipe.epochs and recipe.batch_size > len(images):
         raise UserError(
             f"batch_size {recipe.batch_size} is larger than the data ({len(images)} images in '{data.name}'); "
             f"set batch_size={1 << (len(images).bit_length() - 1)} or less."

@@ -49,7 +49,7 @@ def rerun(run: str | Path, out: str | Path | None = None) -> Rerun:
     """
     original = Run(run)
     recipe = original.recipe()
-    if (original.folder / "forgetting").is_dir():
+    if original.forgets():
         command = original.read_json("environment.json").get("command", "unlabeled forget …")
         raise UserError(f"{run} was made by forgetting; repeat it with another --out: {command}")
     if not original.finished():

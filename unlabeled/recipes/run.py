@@ -53,6 +53,15 @@ class Run:
         """The file a resumed run starts from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
+    @property
+    def left_out(self) -> Path:
+        """A forget split: which rows of the data a run that was made to forget does not hold any more."""
+        return self.folder / "forgetting" / "left_out.npz"
+
+    def forgets(self) -> bool:
+        """Whether the folder is the result of forgetting, or is becoming it."""
+        return (self.folder / "forgetting" / "split.npz").is_file()
+
     def exists(self) -> bool:
         """Whether the folder holds a run."""
         return (self.folder / "recipe.yaml").is_file()

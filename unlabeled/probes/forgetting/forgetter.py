@@ -56,7 +56,7 @@ def need_labels(images: UnlabelledImages, who: str) -> LabelledImages:
         UserError: they are not.
     """
     if not isinstance(images, LabelledImages):
-        raise UserError(f"{who} needs labels, but this data has none; laf, lfssd and bad_teacher need none.")
+        raise UserError(f"{who} needs labels, but this data has none; laf and lfssd need none.")
     return images
 
 

@@ -61,7 +61,6 @@ class Protocol:
         self.task, self.retrain, self.out, self.device = task, retrain, out, device
         self._hash = fingerprint(task.original)
         self._evaluators: dict[int, Evaluator] = {}
-        task.split.save(out / "split.npz")
 
     def run(self, methods: Mapping[str, Forgetter], seeds: Sequence[int] = (0,)) -> list[Row]:
         """Return the rows original, retrain, head_only (where there are head and labels), then ``methods``.
@@ -71,6 +70,7 @@ class Protocol:
         """
         for method in (m for m in methods.values() if m.name != "retrain"):
             method.check(self.task.original, self.data(method))
+        self.task.split.save(self.out / "split.npz")
         return [row for seed in seeds for row in self._rows(dict(methods), seed)]
 
     def _rows(self, methods: dict[str, Forgetter], seed: int) -> Iterable[Row]:
