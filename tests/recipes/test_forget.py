@@ -143,6 +143,38 @@ def test_a_self_supervised_backbone_is_pretrained_again_without_the_images(home:
     assert len(left_out.retain_rows) == 133
 
 
+def test_a_second_request_is_answered_after_the_files_of_the_first_are_gone(home: Path, tmp_path: Path) -> None:
+    photos, random = tmp_path / "photos", np.random.default_rng(0)
+    photos.mkdir()
+    for number in range(120):
+        Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(photos / f"{number:03}.png")
+    small = "backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}"
+    pretrain("random", tmp_path / "run", overrides=(f"data=folder:{photos}", "epochs=0", small))
+    before = open_data(f"folder:{photos}", "train").paths
+
+    def request(source: Path, paths: list[str], out: Path) -> ForgetSplit:
+        (tmp_path / "request.txt").write_text("\n".join(paths))
+        forget(source, f"files:{tmp_path / 'request.txt'}", settings=SHORT, retrain=False, out=out)
+        return ForgetSplit.load(out / "forgetting" / "left_out.npz")
+
+    first = list(before[::5])
+    request(tmp_path / "run", first, tmp_path / "one")
+    for path in first:
+        Path(path).unlink()
+    second = [before[1], before[7]]
+    left_out = request(tmp_path / "one", second, tmp_path / "two")
+    now = open_data(f"folder:{photos}", "train")
+    assert {now.paths[row] for row in left_out.retain_rows} == set(before) - set(first) - set(second)
+    # training goes on without them, too, and images that the model never met do not count as its own
+    Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(photos / "new.png")
+    recipe = load_recipe(
+        "random", [f"data=folder:{photos}", f"data.without={tmp_path / 'two/forgetting/left_out.npz'}"]
+    )
+    assert set(prepare(recipe).images.paths) == set(before) - set(first) - set(second)
+    with pytest.raises(UserError, match="holds none of the images to keep"):
+        forget(tmp_path / "two", "random:10%", data=f"npz:{home / 'data.npz'}", out=tmp_path / "three")
+
+
 def test_what_a_backbone_cannot_do_is_said_before_it_is_pretrained_again(home: Path, tmp_path: Path) -> None:
     before = set((cache_dir() / "forgetting").glob("*/run"))
     with pytest.raises(UserError, match="scrub edits or trains a classifier head, but this model has none"):

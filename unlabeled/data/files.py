@@ -56,7 +56,7 @@ def _listed(root: Path, split: str, found: dict[str, tuple[list[str], list[BadFi
         number = dict(zip(sorted(names), numbers.tolist(), strict=True))
         labels = np.array([number[_first(file)] for file in files], dtype=np.int64)
         classes = tuple(map(printable, ordered))
-    rows, note = split_rows(len(files), labels, split, printable(root)) if halve else (None, "")
+    rows, note = split_rows(len(files), labels, split, printable(root), files) if halve else (None, "")
     return Listing(
         read=lambda i: Path(root, files[i]),
         names=[printable(os.path.join(root, file)) for file in files],  # noqa: PTH118 (a million Paths take seconds)

@@ -108,9 +108,12 @@ def _as_number(text: str) -> tuple[int, str]:
     return int(text), text
 
 
-def split_rows(total: int, labels: Labels | None, split: str, name: str) -> tuple[Rows | None, str]:
+def split_rows(
+    total: int, labels: Labels | None, split: str, name: str, files: Sequence[str] | None = None
+) -> tuple[Rows | None, str]:
     """Hold a fifth of a source without a test split, the same fifth every time; return rows and a note.
 
+    Images with names (``files``) are held by their names: those that come or go do not move the others across.
     For the split ``"all"`` nothing is held, and the rows are ``None``.
 
     Raises:
@@ -120,10 +123,37 @@ def split_rows(total: int, labels: Labels | None, split: str, name: str) -> tupl
         return None, ""
     if total < 2:
         raise UserError(f"'{name}' has {total} image and no test split; at least two are needed.")
-    kept, held = holdout(total, labels, HELD_FRACTION, 0)
-    how = "stratified, " if labels is not None else ""
-    rows, share = (kept, 1 - HELD_FRACTION) if split == "train" else (held, HELD_FRACTION)
-    return rows, f"{share:.0%} of the images, {how}seed 0, because '{name}' has no test split of its own"
+    if files is not None:
+        kept, held = held_by_name(files, labels)
+        how = "chosen by their names"
+    else:
+        kept, held = holdout(total, labels, HELD_FRACTION, 0)
+        how = "stratified, seed 0" if labels is not None else "seed 0"
+    rows = kept if split == "train" else held
+    return rows, f"{len(rows) / total:.0%} of the images, {how}, because '{name}' has no test split of its own"
+
+
+def held_by_name(files: Sequence[str], labels: Labels | None) -> tuple[Rows, Rows]:
+    """Split rows into ``(kept, held)``, both sorted: a hash of its name decides on each image alone.
+
+    So about :data:`HELD_FRACTION` are held. Only where a class (of two or more) would be all on one side does the
+    image that is nearest to the other go there.
+    """
+    digests = [hashlib.blake2b(file.encode("utf-8", "surrogatepass"), digest_size=6).digest() for file in files]
+    places = np.array([int.from_bytes(digest, "big") for digest in digests]) / 2.0**48
+    held = places < HELD_FRACTION
+    groups = np.zeros(len(files), dtype=np.int64) if labels is None else labels
+    found, sizes = np.unique(groups, return_counts=True)
+    for group in found[sizes > 1]:
+        rows = np.flatnonzero(groups == group)
+        if not held[rows].any():
+            held[rows[places[rows].argmin()]] = True
+        elif held[rows].all():
+            held[rows[places[rows].argmax()]] = False
+    if not held.any() or held.all():  # classes of a single image
+        nearest = places.argmax() if held.all() else places.argmin()
+        held[nearest] = not held[nearest]
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def pick_split(names: Sequence[str], split: str) -> str | None:

@@ -34,7 +34,7 @@ from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.recipes.models import backbone_folder
 from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.run import Run, command_line, environment
-from unlabeled.recipes.training_data import trained_rows
+from unlabeled.recipes.training_data import held_out, pixel_prints, retained, trained_rows
 from unlabeled.report.forgetting import save_pictures
 
 TIMES = ("seconds", "time_ratio")
@@ -103,6 +103,8 @@ def forget(
         raise UserError(f"{folder.folder} is not empty and was not made by forgetting; choose another --out.")
     _refuse_other_request(folder, split)
     unseen = any(getattr(m.config, "stop", "") == "unseen" for m in methods.values())
+    if source.left_out.is_file():
+        test = held_out(source.left_out, train, test)
     task = _task(original, train, trained, test, split, unseen=unseen)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     say(f"forgetting {split.description}")
@@ -125,7 +127,9 @@ def forget(
         gone = split.classes if split.removes_classes else ()
         first = [asdict(r) for r in rows if r.seed == seed and r.method in ("original", "retrain", "head_only", method)]
         save_pictures(folder.folder / "forgetting" / "pictures", first, train.classes, gone)
-        _left_out(split, trained, len(train)).save(folder.left_out)
+        left_out = _left_out(split, trained, len(train))
+        prints = pixel_prints(train.subset(left_out.retain_rows))
+        replace(left_out, data=train.fingerprint, prints=prints).save(folder.left_out)
         _export(new, model, folder)
     return Forgotten(folder, rows, said, split.description)
 
@@ -182,12 +186,7 @@ def _input_of(source: Run, model: Classifier) -> tuple[int | None, int | None]:
 def _trained(images: ImageSet, source: Run) -> Rows:
     """The rows that are in the model: those it was trained on, less those an earlier request made it forget."""
     if source.left_out.is_file():
-        split = ForgetSplit.load(source.left_out)
-        if len(split.forget_rows) + len(split.retain_rows) != len(images):
-            raise UserError(
-                f"{source.folder} was made to forget images of other data than '{images.name}'; see --data."
-            )
-        return split.retain_rows
+        return retained(source.left_out, images)
     return trained_rows(images, source.recipe()) if source.exists() else np.arange(len(images))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,11 @@ from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes.arrays import Rows
 from unlabeled.probes.fewshot import labelled_rows
+from unlabeled.probes.forgetting.images import Preprocess, UnlabelledImages
 from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.recipes.schema import Recipe
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def training_images(recipe: Recipe) -> ImageSet:
@@ -52,19 +56,47 @@ def trained_rows(images: ImageSet, recipe: Recipe) -> Rows:
         UserError: as :func:`training_images`.
     """
     rows = labelled_part(images, recipe)
-    return rows if recipe.data.without is None else rows[retained(Path(recipe.data.without), len(rows), recipe)]
+    if recipe.data.without is None:
+        return rows
+    return rows[retained(Path(recipe.data.without), images if recipe.data.labels is None else images.subset(rows))]
 
 
-def retained(path: Path, count: int, recipe: Recipe) -> Rows:
-    """The rows that a forget split leaves of ``count`` images.
+def retained(path: Path, images: ImageSet) -> Rows:
+    """The rows that a forget split leaves of ``images``: by number, or by their pixels where images came or went since.
 
     Raises:
         UserError: it is no split, or one of other data.
     """
     split = ForgetSplit.load(path)
-    if len(split.forget_rows) + len(split.retain_rows) != count:
-        raise UserError(f"data.without: {path} was made for other data than '{recipe.data.name}'.")
-    return split.retain_rows
+    if len(split.forget_rows) + len(split.retain_rows) == len(images) and not _changed(split, images):
+        return split.retain_rows
+    rows = np.flatnonzero(_known(split, images))
+    if not len(rows):
+        raise UserError(f"{path} was made for other data than '{images.name}': it holds none of the images to keep.")
+    return rows
+
+
+def held_out(path: Path, train: ImageSet, test: ImageSet) -> ImageSet:
+    """``test`` without images that a forget split keeps: where images came or went, the rest may be divided anew."""
+    split = ForgetSplit.load(path)
+    return test.subset(np.flatnonzero(~_known(split, test))) if _changed(split, train) else test
+
+
+def _changed(split: ForgetSplit, images: ImageSet) -> bool:
+    return split.data not in ("", images.fingerprint)
+
+
+def _known(split: ForgetSplit, images: ImageSet) -> Mask:
+    if split.prints is None:
+        return np.zeros(len(images), dtype=bool)
+    kept = {row.tobytes() for row in split.prints}
+    return np.array([row.tobytes() in kept for row in pixel_prints(images)], dtype=bool)
+
+
+def pixel_prints(images: ImageSet) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """``(N, 16)`` hashes of the images' pixels, as they are decoded for training."""
+    hashes = UnlabelledImages(images, Preprocess()).image_fingerprints()
+    return np.array([list(bytes.fromhex(text)) for text in hashes], dtype=np.uint8).reshape(-1, 16)
 
 
 def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
@@ -79,5 +111,5 @@ def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:
         split = forget_split(data.corrupt, len(images), labels, classes=images.classes, seed=recipe.seed)
         images = images.relabelled(split.training_labels(labels))
     if data.without is not None:
-        images = images.subset(retained(Path(data.without), len(images), recipe))
+        images = images.subset(retained(Path(data.without), images))
     return images

@@ -29,6 +29,8 @@ class ForgetSplit:
         retain_rows: ``(R,)`` sorted rows to keep; together they are all rows.
         noisy_labels: ``(F,)`` the wrong labels the original was trained with (``noisy:``), else ``None``.
         classes: the classes named in the spec (all of their images for ``class:``), else empty.
+        data: fingerprint of the training set, where it may change before the split is used again.
+        prints: ``(R, 16)`` uint8 hashes of the pixels of the images to keep, by which they are then known.
     """
 
     spec: str
@@ -37,6 +39,8 @@ class ForgetSplit:
     retain_rows: Array
     noisy_labels: Array | None = None
     classes: tuple[int, ...] = ()
+    data: str = ""
+    prints: np.ndarray[Any, np.dtype[np.uint8]] | None = None
 
     @property
     def description(self) -> str:
@@ -69,6 +73,8 @@ class ForgetSplit:
             retain_rows=self.retain_rows,
             noisy_labels=noisy,
             classes=np.array(self.classes, dtype=np.int64),
+            data=np.array(self.data),
+            prints=np.empty((0, 16), np.uint8) if self.prints is None else self.prints,
         )
         files.atomic_write(path, lambda handle: handle.write(buffer.getvalue()))
 
@@ -77,7 +83,7 @@ class ForgetSplit:
         """Read what :meth:`save` wrote."""
         try:
             with np.load(path, allow_pickle=False) as kept:
-                noisy = kept["noisy_labels"]
+                noisy, prints = kept["noisy_labels"], kept["prints"]
                 return ForgetSplit(
                     spec=str(kept["spec"]),
                     seed=int(kept["seed"]),
@@ -85,6 +91,8 @@ class ForgetSplit:
                     retain_rows=kept["retain_rows"],
                     noisy_labels=noisy if len(noisy) else None,
                     classes=tuple(int(c) for c in kept["classes"]),
+                    data=str(kept["data"]),
+                    prints=prints if len(prints) else None,
                 )
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{path} is no forget split ({error}); make it anew with --forget.") from error
