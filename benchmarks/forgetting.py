@@ -120,7 +120,8 @@ FINDINGS = """What the figures say:
   destroys the fully trained model and is not used any more.
 - Of the other methods only fine-tuning on what is kept and negative gradient, which read labels, are within 3 points
   on all seeds of data removal. Random label, SalUn and above all boundary shrink, made for whole classes, push the
-  forgotten images out of classes where even the retrained model has them; SSD at its default changes nothing.""".splitlines()
+  forgotten images out of classes where even the retrained model has them; SSD at its default changes
+  nothing.""".splitlines()
 
 
 class Models:
