@@ -8,8 +8,9 @@ import timm
 import torch
 from torch import nn
 
+from unlabeled.heads.distillation import DistillationHead
 from unlabeled.ssl.method import Batch
-from unlabeled.ssl.random_teacher import RandomTeacher, RandomTeacherConfig, divergence, draw, interpolate
+from unlabeled.ssl.random_teacher import RandomTeacher, RandomTeacherConfig, divergence, draw, interpolate, logits
 
 SMALL = {"output_dim": 512, "hidden_dim": 64, "bottleneck_dim": 32}
 
@@ -149,3 +150,12 @@ def test_weight_norm_makes_the_logits_cosines(info):
         rows = method.head.last.weight
         rows = rows / rows.norm(dim=1, keepdim=True) if flag else rows
         torch.testing.assert_close(method.head(method.backbone(images)), hidden @ rows.T)
+
+
+def test_the_head_computes_in_float32_where_the_encoder_does_not() -> None:
+    head = DistillationHead(8, 16, 8, 32)
+    embedding = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(embedding).dtype == torch.bfloat16
+        found = logits(head, embedding)
+    assert torch.equal(found, head(embedding.float()))
