@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -215,14 +214,14 @@ def _forgetting(run: Run) -> list[Forgetting]:
 
 def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
     request, method = (part if isinstance(part := record.get(key), dict) else {} for key in ("request", "method"))
-    images = record.get("images")
+    images, settings, seconds = record.get("images"), method.get("settings"), method.get("seconds")
     facts = {
         "request": request.get("description") or request.get("spec"),
         "images": f"{len(images):,}, each named by a hash of its pixels" if isinstance(images, list) else None,
         "method": method.get("name"),
-        "settings": json.dumps(method.get("settings"), ensure_ascii=False) if method.get("settings") else None,
+        "settings": ", ".join(f"{k}={v}" for k, v in settings.items()) if isinstance(settings, dict) else None,
         "labels read": {"True": "yes", "False": "no"}.get(str(method.get("read_labels"))),
-        "seconds": method.get("seconds"),
+        "seconds": f"{seconds:,.1f}" if isinstance(seconds, int | float) else None,
         "written": record.get("written"),
     }
     measures = {}
