@@ -227,7 +227,13 @@ def test_help_and_import_are_quick() -> None:
 @pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, ""), (signal.SIGTERM, " by SIGTERM")])
 def test_a_verb_that_is_stopped_says_so_in_one_line(number: signal.Signals, by: str) -> None:
     command = [sys.executable, "-m", "unlabeled", "doctor"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # shells start background jobs with SIGINT ignored
+    )
     while process.poll() is None and not psutil.Process(process.pid).children():
         time.sleep(0.01)
     process.send_signal(number)
