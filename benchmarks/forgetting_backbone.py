@@ -21,6 +21,7 @@ from _results import machine, save, section
 from unlabeled.probes.forgetting.tables import table, verdict
 from unlabeled.recipes.forget import forget
 from unlabeled.recipes.pretrain import pretrain
+from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.run import Run
 
 DATA = "fashion-mnist"
@@ -51,7 +52,9 @@ def main() -> None:
     os.environ.setdefault("UNLABELED_CACHE", str(args.work / "cache"))
     model = args.work / f"simclr-{args.epochs}"
     if not Run(model).finished():
-        warmup = f"optimizer.warmup_epochs={args.epochs / 30:.4f}"  # its share of the recipe's 30 epochs
+        own = load_recipe("simclr")
+        share = own.optimizer.warmup_epochs / own.epochs
+        warmup = f"optimizer.warmup_epochs={share * args.epochs:.4f}"
         settings = [f"data={DATA}", f"epochs={args.epochs}", warmup, "output.logger=none"]
         pretrain("simclr", model, overrides=settings, resume=Run(model).exists())
     done = forget(model, "class:0", settings=LAF, compare=["lfssd"], seeds=args.seeds, out=args.work / "forgotten")

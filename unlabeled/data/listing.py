@@ -142,14 +142,12 @@ def held_by_name(files: Sequence[str], labels: Labels | None) -> tuple[Rows, Row
     digests = [hashlib.blake2b(file.encode("utf-8", "surrogatepass"), digest_size=6).digest() for file in files]
     places = np.array([int.from_bytes(digest, "big") for digest in digests]) / 2.0**48
     held = places < HELD_FRACTION
-    groups = np.zeros(len(files), dtype=np.int64) if labels is None else labels
-    found, sizes = np.unique(groups, return_counts=True)
-    for group in found[sizes > 1]:
+    groups = np.zeros(len(files), dtype=np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
+    sizes, counts = np.bincount(groups), np.bincount(groups, weights=held)
+    for group in np.flatnonzero((sizes > 1) & ((counts == 0) | (counts == sizes))):
         rows = np.flatnonzero(groups == group)
-        if not held[rows].any():
-            held[rows[places[rows].argmin()]] = True
-        elif held[rows].all():
-            held[rows[places[rows].argmax()]] = False
+        nearest = places[rows].argmax() if counts[group] else places[rows].argmin()
+        held[rows[nearest]] = not counts[group]
     if not held.any() or held.all():  # classes of a single image
         nearest = places.argmax() if held.all() else places.argmin()
         held[nearest] = not held[nearest]

@@ -46,14 +46,14 @@ def table(file: Path, split: str) -> Listing:
     cells = [columns[path][row] for row in keep.tolist()]
     # Hugging Face keeps images in Parquet as {"bytes": …, "path": …}.
     cells = [(cell.get("bytes") or cell.get("path")) if isinstance(cell, dict) else cell for cell in cells]
-    if any(isinstance(cell, bytes) for cell in cells):
-        rows, note = split_rows(len(keep), labels, split, shown) if halve else (None, "")
+    inside = any(isinstance(cell, bytes) for cell in cells)
+    files = None if inside else ["" if cell is None else str(cell) for cell in cells]
+    rows, note = split_rows(len(keep), labels, split, shown, files) if halve else (None, "")
+    if files is None:
         held = [cell if isinstance(cell, bytes) else b"" for cell in cells]
         names = [f"{shown} row {row + 1}" for row in keep.tolist()]
         identity = digest(files_identity(file.parent, [file.name]), keep.tobytes())
         return Listing(held.__getitem__, names, identity, labels, classes, rows=rows, note=note)
-    files = ["" if cell is None else str(cell) for cell in cells]
-    rows, note = split_rows(len(keep), labels, split, shown, files) if halve else (None, "")
     return Listing(
         read=lambda i: Path(file.parent, files[i]),
         names=[printable(os.path.join(file.parent, name)) for name in files],  # noqa: PTH118 (as in files.py)

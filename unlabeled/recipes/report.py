@@ -214,12 +214,13 @@ def _forgetting(run: Run) -> list[Forgetting]:
 
 def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
     request, method = (part if isinstance(part := record.get(key), dict) else {} for key in ("request", "method"))
-    images, settings, seconds = record.get("images"), method.get("settings"), method.get("seconds")
+    settings = part if isinstance(part := method.get("settings"), dict) else {}
+    images, seconds = record.get("images"), method.get("seconds")
     facts = {
         "request": request.get("description") or request.get("spec"),
         "images": f"{len(images):,}, each named by a hash of its pixels" if isinstance(images, list) else None,
         "method": method.get("name"),
-        "settings": ", ".join(f"{k}={v}" for k, v in settings.items()) if isinstance(settings, dict) else None,
+        "settings": ", ".join(f"{k}={v}" for k, v in settings.items()) or None,
         "labels read": {"True": "yes", "False": "no"}.get(str(method.get("read_labels"))),
         "seconds": f"{seconds:,.1f}" if isinstance(seconds, int | float) else None,
         "written": record.get("written"),

@@ -11,8 +11,8 @@ from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes.arrays import Rows
 from unlabeled.probes.fewshot import labelled_rows
-from unlabeled.probes.forgetting.images import Preprocess, UnlabelledImages
-from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
+from unlabeled.probes.forgetting.images import UnlabelledImages
+from unlabeled.probes.forgetting.split import PRINT, ForgetSplit, Prints, forget_split
 from unlabeled.recipes.schema import Recipe
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -87,16 +87,14 @@ def _changed(split: ForgetSplit, images: ImageSet) -> bool:
 
 
 def _known(split: ForgetSplit, images: ImageSet) -> Mask:
-    if split.prints is None:
+    if not len(split.prints):
         return np.zeros(len(images), dtype=bool)
-    kept = {row.tobytes() for row in split.prints}
-    return np.array([row.tobytes() in kept for row in pixel_prints(images)], dtype=bool)
+    return np.isin(pixel_prints(images), split.prints)
 
 
-def pixel_prints(images: ImageSet) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """``(N, 16)`` hashes of the images' pixels, as they are decoded for training."""
-    hashes = UnlabelledImages(images, Preprocess()).image_fingerprints()
-    return np.array([list(bytes.fromhex(text)) for text in hashes], dtype=np.uint8).reshape(-1, 16)
+def pixel_prints(images: ImageSet) -> Prints:
+    """``(N,)`` hashes of the images' pixels, as they are decoded for training."""
+    return np.array(UnlabelledImages(images).image_fingerprints(), dtype=PRINT)
 
 
 def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from unlabeled.core import files, rng
 from unlabeled.core.errors import UserError, nearest
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
+PRINT = "S32"  # 16 bytes as hexadecimal digits, as deletion records name them
+Prints = np.ndarray[Any, np.dtype[np.bytes_]]
 KINDS = ("class", "random", "noisy", "indices", "files")
 
 
@@ -30,7 +32,7 @@ class ForgetSplit:
         noisy_labels: ``(F,)`` the wrong labels the original was trained with (``noisy:``), else ``None``.
         classes: the classes named in the spec (all of their images for ``class:``), else empty.
         data: fingerprint of the training set, where it may change before the split is used again.
-        prints: ``(R, 16)`` uint8 hashes of the pixels of the images to keep, by which they are then known.
+        prints: ``(R,)`` hashes of the pixels of the images to keep, by which they are then known.
     """
 
     spec: str
@@ -40,7 +42,7 @@ class ForgetSplit:
     noisy_labels: Array | None = None
     classes: tuple[int, ...] = ()
     data: str = ""
-    prints: np.ndarray[Any, np.dtype[np.uint8]] | None = None
+    prints: Prints = field(default_factory=lambda: np.empty(0, PRINT))
 
     @property
     def description(self) -> str:
@@ -74,7 +76,7 @@ class ForgetSplit:
             noisy_labels=noisy,
             classes=np.array(self.classes, dtype=np.int64),
             data=np.array(self.data),
-            prints=np.empty((0, 16), np.uint8) if self.prints is None else self.prints,
+            prints=self.prints,
         )
         files.atomic_write(path, lambda handle: handle.write(buffer.getvalue()))
 
@@ -83,7 +85,7 @@ class ForgetSplit:
         """Read what :meth:`save` wrote."""
         try:
             with np.load(path, allow_pickle=False) as kept:
-                noisy, prints = kept["noisy_labels"], kept["prints"]
+                noisy = kept["noisy_labels"]
                 return ForgetSplit(
                     spec=str(kept["spec"]),
                     seed=int(kept["seed"]),
@@ -92,7 +94,7 @@ class ForgetSplit:
                     noisy_labels=noisy if len(noisy) else None,
                     classes=tuple(int(c) for c in kept["classes"]),
                     data=str(kept["data"]),
-                    prints=prints if len(prints) else None,
+                    prints=kept["prints"],
                 )
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{path} is no forget split ({error}); make it anew with --forget.") from error
