@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _results import machine, save, section
 
 from unlabeled.probes.forgetting.tables import table, verdict
-from unlabeled.recipes.forget import forget
-from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.resolve import load_recipe
-from unlabeled.recipes.run import Run
+from unlabeled.runs.folder import Run
+from unlabeled.verbs.forget import forget
+from unlabeled.verbs.pretrain import pretrain
 
 DATA = "fashion-mnist"
 LAF = ("epochs=1", "latent=16", "vae_batch_size=256", "max_retain=10000", "lr_ue=1e-4", "lr_ra=1e-4")

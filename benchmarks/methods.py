@@ -34,13 +34,14 @@ from unlabeled import backbones
 from unlabeled.backbones import Backbone
 from unlabeled.bench.step import Case, whole
 from unlabeled.data import open_data
+from unlabeled.engine.batches import Shuffled
 from unlabeled.probes.linear import NORMALISATIONS, LinearProbe
 from unlabeled.probes.measures import rankme
-from unlabeled.recipes.evaluate import bank_of, probe_model
-from unlabeled.recipes.models import Pixels, load_backbone, starting_backbone
-from unlabeled.recipes.pretrain import pretrain
 from unlabeled.recipes.resolve import load_recipe
-from unlabeled.ssl.batches import Shuffled
+from unlabeled.runs.banks import bank_of
+from unlabeled.runs.models import Pixels, load_backbone, starting_backbone
+from unlabeled.verbs.pretrain import pretrain
+from unlabeled.verbs.probe import probe_model
 
 DATA = "fashion-mnist"
 SMALL = "fashion-mini"

@@ -28,10 +28,10 @@ from unlabeled.core import rng
 from unlabeled.core.progress import set_quiet
 from unlabeled.data import open_data
 from unlabeled.data.spec import ViewSpec
-from unlabeled.recipes.evaluate import probe_model
-from unlabeled.recipes.pretrain import prepare
+from unlabeled.engine.loop import Keeping, train
 from unlabeled.recipes.resolve import load_recipe
-from unlabeled.ssl.loop import Keeping, train
+from unlabeled.runs.prepared import prepare
+from unlabeled.verbs.probe import probe_model
 
 
 class TorchvisionViews:

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from unlabeled.cli.app import main
+
+Cli = Callable[..., tuple[int, str, str]]
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -39,5 +43,20 @@ def unlabeled(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
             timeout=timeout,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """Call the real entry point in this process: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["unlabeled", *arguments])
+        with pytest.raises(SystemExit) as leave:
+            main()
+        out, err = capsys.readouterr()
+        return int(leave.value.code or 0), out, err
 
     return run

@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 def run_bash(code: str) -> None:
     """Each line that begins with ``unlabeled`` goes to the command line's own entry, everything else to bash."""
-    from unlabeled.cli import app
+    from unlabeled.cli.app import app
 
     for line in code.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)

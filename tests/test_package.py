@@ -10,7 +10,7 @@ import unlabeled
 
 def test_every_public_name_resolves_to_a_callable_in_a_fresh_process() -> None:
     program = (
-        "import unlabeled, unlabeled.recipes.forget, unlabeled.recipes.pretrain\n"
+        "import unlabeled, unlabeled.verbs.forget, unlabeled.verbs.pretrain\n"
         "names = [n for n in unlabeled.__all__ if n != '__version__']\n"
         "assert all(callable(getattr(unlabeled, n)) for n in names)"
     )

@@ -14,13 +14,13 @@ _HOME = {
     "FeatureBank": "unlabeled.probes",
     "Recipe": "unlabeled.recipes.schema",
     "UserError": "unlabeled.core.errors",
-    "embed": "unlabeled.recipes.models",
-    "forget": "unlabeled.recipes.forget",
-    "load_backbone": "unlabeled.recipes.models",
+    "embed": "unlabeled.runs.models",
+    "forget": "unlabeled.verbs.forget",
+    "load_backbone": "unlabeled.runs.models",
     "load_recipe": "unlabeled.recipes.resolve",
     "open_data": "unlabeled.data",
-    "pretrain": "unlabeled.recipes.pretrain",
-    "probe": "unlabeled.recipes.evaluate",
+    "pretrain": "unlabeled.verbs.pretrain",
+    "probe": "unlabeled.verbs.probe",
 }
 __all__ = [
     "Backbone",
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from unlabeled.core.errors import UserError
     from unlabeled.data import open_data
     from unlabeled.probes import FeatureBank
-    from unlabeled.recipes.evaluate import probe
-    from unlabeled.recipes.forget import forget
-    from unlabeled.recipes.models import embed, load_backbone
-    from unlabeled.recipes.pretrain import pretrain
     from unlabeled.recipes.resolve import load_recipe
     from unlabeled.recipes.schema import Recipe
+    from unlabeled.runs.models import embed, load_backbone
+    from unlabeled.verbs.forget import forget
+    from unlabeled.verbs.pretrain import pretrain
+    from unlabeled.verbs.probe import probe
 
 
 def __getattr__(name: str) -> Any:

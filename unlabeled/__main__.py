@@ -1,5 +1,5 @@
 """``python -m unlabeled``."""
 
-from unlabeled.cli import console
+from unlabeled.cli.app import console
 
 console()

@@ -18,8 +18,8 @@ from unlabeled import backbones, open_data
 from unlabeled.core import rng
 from unlabeled.data import ImageSet
 from unlabeled.data.views import Views
+from unlabeled.engine.batches import Shuffled
 from unlabeled.recipes.resolve import load_recipe
-from unlabeled.ssl.batches import Shuffled
 from unlabeled.ssl.mae import MAE
 from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.ssl.random_teacher import RandomTeacher

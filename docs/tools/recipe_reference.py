@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from unlabeled.data.spec import ViewSpec
+from unlabeled.engine.optim import OptimizerConfig
 from unlabeled.recipes.load import builtin_recipes, summary
 from unlabeled.recipes.schema import (
     BackboneConfig,
@@ -20,7 +21,6 @@ from unlabeled.recipes.schema import (
     Recipe,
 )
 from unlabeled.ssl.methods import METHODS
-from unlabeled.ssl.optim import OptimizerConfig
 
 PAGE = Path(__file__).parents[1] / "recipes.md"
 SECTIONS: dict[str, type[BaseModel]] = {

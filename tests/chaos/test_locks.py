@@ -19,7 +19,7 @@ def test_one_store_and_one_cache_for_many_processes(tmp_path: Path) -> None:
 
 def test_a_run_folder_is_for_one_process(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from unlabeled.recipes.run import Run\n"
+        "import sys, time; from unlabeled.runs.folder import Run\n"
         "from unlabeled.core.errors import UserError\n"
         "try:\n"
         "    with Run('run').lock():\n"

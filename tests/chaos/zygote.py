@@ -75,7 +75,7 @@ def child(job: dict[str, Any]) -> None:
         run_backwards()
     sys.argv = ["unlabeled", *job["argv"]]
     watch(job.get("die_at") or 0, job.get("count_to"))
-    from unlabeled.cli import main
+    from unlabeled.cli.app import main
 
     main()
 
@@ -85,12 +85,12 @@ def warm() -> None:
     import lightning.pytorch  # noqa: F401
     import sklearn.linear_model  # noqa: F401
 
-    import unlabeled.cli
-    import unlabeled.recipes.evaluate
-    import unlabeled.recipes.finetune
-    import unlabeled.recipes.forget
-    import unlabeled.recipes.present
-    import unlabeled.recipes.report  # noqa: F401
+    import unlabeled.cli.app
+    import unlabeled.cli.present
+    import unlabeled.verbs.finetune
+    import unlabeled.verbs.forget
+    import unlabeled.verbs.probe
+    import unlabeled.verbs.report  # noqa: F401
 
 
 def serve() -> None:

@@ -71,7 +71,7 @@ def test_processes_share_the_cores_unless_the_user_said_how_many(machine: Path) 
 
 
 def test_the_command_line_settles_them_before_torch() -> None:
-    code = "import sys, unlabeled.cli, os; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import sys, unlabeled.cli.app, os; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "KMP_"))}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "PASSIVE"

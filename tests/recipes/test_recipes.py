@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unlabeled.core.errors import UserError
 from unlabeled.recipes.load import apply_overrides, builtin_recipes, parse_value, read_recipe, summary
 from unlabeled.recipes.resolve import check_recipe, load_recipe, recipe_yaml
-from unlabeled.recipes.run import same_recipe
+from unlabeled.runs.folder import same_recipe
 
 
 @pytest.mark.parametrize("name", list(builtin_recipes()))

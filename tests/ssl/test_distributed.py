@@ -24,11 +24,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unlabeled.core import dist
 from unlabeled.data import ImageSet
-from unlabeled.ssl.batches import BatchStream, Schedule
+from unlabeled.engine.batches import BatchStream, Schedule
+from unlabeled.engine.syncnorm import synchronise_batchnorm
 from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.ssl.methods import METHODS
 from unlabeled.ssl.samplers import DiverseBatches
-from unlabeled.ssl.syncnorm import synchronise_batchnorm
 
 BATCH, STEPS = 8, 3
 WORLDS = (4, 2)

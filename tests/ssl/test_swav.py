@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unlabeled.core.errors import UserError
+from unlabeled.engine.optim import OptimizerConfig, build_optimizer
 from unlabeled.ssl.method import Batch
-from unlabeled.ssl.optim import OptimizerConfig, build_optimizer
 from unlabeled.ssl.sinkhorn import sinkhorn
 from unlabeled.ssl.swav import SwAV, SwAVConfig, swapped_loss
 

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unlabeled.bench.step import Case, whole
 from unlabeled.bench.timing import Turns, settle, span, verdict
-from unlabeled.ssl.optim import learning_rate
+from unlabeled.engine.optim import learning_rate
 
 TARGET, TARGET_GPU = 1.3, 3.0
 WORKERS = 2

@@ -11,8 +11,8 @@ from unlabeled import backbones
 from unlabeled.bench import timing
 from unlabeled.bench.timing import Turns, span, verdict
 from unlabeled.data import open_data
+from unlabeled.engine.loop import best_precision
 from unlabeled.probes.features import extract
-from unlabeled.ssl.loop import best_precision
 
 TARGET = 0.95
 BATCH, BATCHES = 256, 16

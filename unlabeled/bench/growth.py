@@ -35,7 +35,7 @@ def epoch(path: str, images: int, parts: int) -> dict[str, Any]:
     from unlabeled.data import ImageSet
     from unlabeled.data.spec import ViewSpec
     from unlabeled.data.views import Views
-    from unlabeled.ssl.batches import BatchStream, Schedule, Shuffled
+    from unlabeled.engine.batches import BatchStream, Schedule, Shuffled
 
     pixels = np.memmap(path, np.uint8, "r", shape=(images, *SHAPE))
     data = ImageSet("growth", "train", pixels, fingerprint="growth")

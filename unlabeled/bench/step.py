@@ -20,13 +20,13 @@ from lightning.pytorch.loggers import Logger
 
 from unlabeled.bench.timing import Turns, profile, seconds, settle, span, verdict
 from unlabeled.core.files import cache_dir
-from unlabeled.recipes.pretrain import Prepared, prepare
+from unlabeled.engine.loop import Keeping, train
+from unlabeled.engine.optim import build_optimizer
+from unlabeled.engine.tuning import tune
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.schema import Recipe
-from unlabeled.ssl.loop import Keeping, train
+from unlabeled.runs.prepared import Prepared, prepare
 from unlabeled.ssl.method import Batch, Step
-from unlabeled.ssl.optim import build_optimizer
-from unlabeled.ssl.tuning import tune
 
 TARGET, TARGET_GPU = 1.08, 1.05
 LARGE = ("data=noise:4096", "data.size=32", "data.channels=3", "backbone.name=resnet18_small", "backbone.args={}")

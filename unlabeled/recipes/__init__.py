@@ -1,1 +1,1 @@
-"""Recipes: what to do, written down, checked, and carried out. The public names stand in ``unlabeled`` itself."""
+"""Recipes: what to do, written down and checked. The public names stand in ``unlabeled`` itself."""

@@ -10,9 +10,9 @@ from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_va
 from unlabeled.core.config import Config
 from unlabeled.core.errors import nearest
 from unlabeled.data.spec import ViewSpec
+from unlabeled.engine.optim import OptimizerConfig
 from unlabeled.ssl.method import MethodConfig
 from unlabeled.ssl.methods import METHODS
-from unlabeled.ssl.optim import OptimizerConfig
 
 SCHEMA: Literal[1] = 1
 

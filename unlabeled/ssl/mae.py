@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
+from unlabeled.core.precision import full_precision
 from unlabeled.heads.mae import MAEDecoder, initialise_mae, normalise_patches, patchify, unpatchify
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Picture, Step
-from unlabeled.ssl.precision import full_precision
 
 
 class MAEConfig(MethodConfig):

@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from unlabeled.core.precision import full_precision
 from unlabeled.heads.distillation import DistillationHead
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
-from unlabeled.ssl.precision import full_precision
 
 
 class RandomTeacherConfig(MethodConfig):

@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlabeled.core import dist
+from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
-from unlabeled.ssl.precision import full_precision
 
 
 class ContrastiveConfig(MethodConfig):

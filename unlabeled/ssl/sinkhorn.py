@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.core import dist
-from unlabeled.ssl.precision import full_precision
+from unlabeled.core.precision import full_precision
 
 
 @torch.no_grad()

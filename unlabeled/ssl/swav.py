@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from unlabeled.core import dist
 from unlabeled.core.errors import UserError
+from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.heads.prototypes import Prototypes
 from unlabeled.heads.queue import ProjectionQueue
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
-from unlabeled.ssl.precision import full_precision
 from unlabeled.ssl.sinkhorn import sinkhorn
 
 MOSTLY_DEAD = 0.5

@@ -1,0 +1,75 @@
+"""Optimisers and schedules against their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from unlabeled.engine.optim import LARS, OptimizerConfig, build_optimizer, learning_rate
+from unlabeled.ssl.method import ParameterGroup
+
+
+def test_lars_is_the_published_update() -> None:
+    torch.manual_seed(0)
+    weight, bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(4))
+    config = OptimizerConfig(name="lars", lr=0.5, weight_decay=0.1, momentum=0.9, trust=0.01)
+    optimizer = build_optimizer(
+        config, [ParameterGroup([weight]), ParameterGroup([bias], weight_decay=False, adapt=False)]
+    )
+    expected = [weight.detach().double().clone(), bias.detach().double().clone()]
+    velocity = [torch.zeros_like(e) for e in expected]
+    for step in range(3):
+        for p in (weight, bias):
+            p.grad = torch.full_like(p, 0.3 + step)
+        optimizer.step()
+        for i, p in enumerate((weight, bias)):
+            update = p.grad.double() + (0.1 * expected[i] if i == 0 else 0)
+            scale = 0.01 * expected[i].norm() / update.norm() if i == 0 else 1.0
+            velocity[i] = 0.9 * velocity[i] + 0.5 * scale * update
+            expected[i] = expected[i] - velocity[i]
+    assert torch.allclose(weight.double(), expected[0], atol=1e-6)
+    assert torch.allclose(bias.double(), expected[1], atol=1e-6)
+
+
+def test_lars_adapts_without_weight_decay() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = LARS([{"params": [weight]}], lr=1.0, momentum=0.0, weight_decay=0.0, trust=0.001)
+    weight.grad = torch.full((2, 2), 1000.0)
+    optimizer.step()
+    assert torch.allclose(weight, torch.full((2, 2), 1 - 0.001))
+
+
+def test_zero_norms_do_not_divide() -> None:
+    weight = nn.Parameter(torch.zeros(2, 2))
+    optimizer = LARS([{"params": [weight]}], lr=0.1)
+    weight.grad = torch.ones(2, 2)
+    optimizer.step()
+    assert torch.isfinite(weight).all()
+    assert float(weight.detach().abs().max()) > 0
+
+
+@given(st.integers(0, 200), st.sampled_from(["cosine", "step", "constant"]), st.floats(0, 5))
+def test_schedules_stay_between_zero_and_the_peak(step: int, schedule: str, warmup: float) -> None:
+    config = OptimizerConfig(lr=0.4, schedule=schedule, warmup_epochs=warmup, milestones=(0.5, 0.75))  # type: ignore[arg-type]
+    rate = learning_rate(config, 256, step, 20, 201)
+    assert 0 <= rate <= 0.4 + 1e-12
+
+
+def test_cosine_with_warmup() -> None:
+    config = OptimizerConfig(lr=0.1, lr_batch=256, warmup_epochs=1)
+    rates = [learning_rate(config, 512, step, 10, 110) for step in range(110)]
+    assert rates[0] == pytest.approx(0.02)
+    assert max(rates) == pytest.approx(0.2)
+    assert rates[9] == pytest.approx(0.2)
+    assert rates[60] == pytest.approx(0.1 * (1 + math.cos(math.pi * 0.5)), abs=1e-9)
+    assert rates[-1] < 1e-3
+
+
+def test_steps_multiply_by_gamma() -> None:
+    config = OptimizerConfig(lr=1.0, schedule="step", milestones=(0.3, 0.6), gamma=0.2)
+    assert [round(learning_rate(config, 1, s, 1, 10), 3) for s in (0, 2, 3, 5, 6, 9)] == [1, 1, 0.2, 0.2, 0.04, 0.04]

@@ -1,0 +1,19 @@
+"""The verbs of the command line, a file each, in the order in which ``--help`` lists them."""
+
+# importing a file adds its verb; each imports what is heavy only when it is called
+from unlabeled.cli.commands import (  # noqa: F401, I001
+    recipes,
+    data,
+    pretrain,
+    probe,
+    forget,
+    finetune,
+    report,
+    export,
+    import_,
+    rerun,
+    runs,
+    doctor,
+    bench,
+    demo,
+)

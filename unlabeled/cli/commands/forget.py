@@ -1,0 +1,68 @@
+"""``unlabeled forget``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlabeled.cli import completion
+from unlabeled.cli.options import Quiet, app, parts
+from unlabeled.core.errors import UserError
+
+
+@app.command("forget")
+def forget_command(
+    model: Annotated[str, typer.Argument(help="a run folder, or a backbone folder; never changed")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="settings of --method, e.g. epochs=20")
+    ] = None,
+    what: Annotated[
+        str,
+        typer.Option(
+            "--forget", help="class:0, class:3,5, random:10%, random:40%@5-9, noisy:60%@0-4, indices:FILE, files:FILE"
+        ),
+    ] = "",
+    data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="laf, lfssd, bad_teacher (no labels); scrub, duck, …; nmc, lda, ridge (exact)",
+            autocompletion=completion.one_of(completion.FORGETTERS),
+        ),
+    ] = "laf",
+    compare: Annotated[
+        str,
+        typer.Option(
+            help="further methods for the table, comma-separated",
+            autocompletion=completion.some_of(completion.FORGETTERS),
+        ),
+    ] = "",
+    retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
+    seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the model's")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a trained model forget images. Reads no labels by default, and shows whether the representation forgot."""
+    from unlabeled.cli.present import show_forgotten
+    from unlabeled.verbs.forget import forget
+
+    if not what:
+        raise UserError("say what to forget, for instance --forget class:0 or --forget files:request.txt.")
+    forgotten = forget(
+        model,
+        what,
+        data=data,
+        data_dir=data_dir,
+        method=method,
+        settings=settings or (),
+        compare=[name for name in parts(compare) if name not in ("retrain", "head_only", "original")],
+        retrain=retrain,
+        seeds=seeds,
+        seed=seed,
+        out=out,
+    )
+    typer.echo(show_forgotten(forgotten))

@@ -1,0 +1,185 @@
+"""Results as text for the terminal; no colour codes where the output is not a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from unlabeled.runs.folder import Run
+
+if TYPE_CHECKING:
+    from unlabeled.probes.forgetting.protocol import Row
+    from unlabeled.verbs.demo import Demo
+    from unlabeled.verbs.forget import Forgotten
+    from unlabeled.verbs.rerun import Rerun
+
+FORGETTING = {
+    "train_r": "Train_r",
+    "train_f": "Train_f",
+    "test": "Test",
+    "test_r": "Test_r",
+    "test_f": "Test_f",
+    "mia_auc_outputs": "MIA AUC",
+    "mia_auc_features": "MIA inside",
+    "cka_forget_original": "CKA orig.",
+    "cka_forget_retrained": "CKA retr.",
+    "reprobe_linear_test_f": "re-probe_f",
+    "reprobe_knn_test_f": "kNN_f",
+    "reprobe_linear_test": "re-probe",
+    "time_ratio": "time",
+}
+TITLES = {"knn": "kNN", "nmc": "NMC", "lda": "LDA", "mahalanobis": "Mahalanobis", "fetril": "FeTrIL"}
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:
+    """Columns and rows as a table; the first column is text, the others are figures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        grid.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
+    for row in rows:
+        grid.add_row(*row)
+    # figures are never cut off: a table wider than the terminal is better than one without its numbers
+    needed = sum(3 + max(map(len, column)) for column in zip(columns, *rows, strict=True))
+    width = max(shutil.get_terminal_size((100, 24)).columns, 80, needed)
+    text = io.StringIO()
+    console = Console(file=text, width=max(width, len(title)), force_terminal=sys.stdout.isatty(), highlight=False)
+    if title:  # not the table's own, which would be broken to the width of a narrow one
+        console.print(title, style="italic")
+    console.print(grid)
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+
+
+def show_probes(reports: Sequence[dict[str, Any]]) -> str:
+    """One row a model, one column a probe: accuracy in percent with half its 95 % interval; then the protocols."""
+    names = list(dict.fromkeys(name for report in reports for name in report["probes"]))
+    rows = []
+    for report in reports:
+        cells = [_accuracy(report["probes"].get(name)) for name in names]
+        rows.append([report["model"], str(report["dimension"]), *cells])
+        for few in report.get("few_labels", ()):
+            cells = [_accuracy(few["probes"].get(name)) for name in names]
+            rows.append([f"  {few['labels']}: {few['rows']:,} labels, {few['draws']} draws", "", *cells])
+    data = ", ".join(dict.fromkeys(report["data"] for report in reports))
+    titles = ["model", "D", *(TITLES.get(n, n) for n in names)]
+    tables = [table(titles, rows, f"accuracy on held-out images of {data}, %")]
+    if any("incremental" in report for report in reports):
+        tables.append(_incremental(reports))
+    if any("episodes" in report for report in reports):
+        tables.append(_episodes(reports))
+    return "\n\n".join(tables)
+
+
+def _incremental(reports: Sequence[dict[str, Any]]) -> str:
+    rows = []
+    for report in reports:
+        for name, found in report["incremental"]["probes"].items():
+            fallen = found["forgetting"][-1] if found["forgetting"] else 0.0
+            values = (found["average"], found["final"], fallen)
+            rows.append([f"{report['model']}, {TITLES.get(name, name)}", *(f"{100 * value:.1f}" for value in values)])
+    steps = len(reports[0]["incremental"]["steps"])
+    return table(["model, probe", "average", "final", "forgetting"], rows, f"classes in {steps} steps, no rows kept, %")
+
+
+def _episodes(reports: Sequence[dict[str, Any]]) -> str:
+    columns = [f"{e['ways']}-way {e['shots']}-shot" for e in reports[0]["episodes"]]
+    rows = [
+        [report["model"], *(_accuracy({"top1": e["accuracy"], **e}) for e in report["episodes"])] for report in reports
+    ]
+    return table(["model", *columns], rows, f"nearest mean over {reports[0]['episodes'][0]['episodes']} episodes, %")
+
+
+def _accuracy(probe: dict[str, Any] | None) -> str:
+    if probe is None:
+        return "–"
+    low, high = probe["interval"]
+    return f"{100 * probe['top1']:.1f} ± {50 * (high - low):.1f}"
+
+
+def show_forgotten(forgotten: Forgotten) -> str:
+    """The table of :func:`show_forgetting`, and where the run is that has forgotten."""
+    return f"{show_forgetting(forgotten.rows, forgotten.description, forgotten.verdict)}\n\n{show_run(forgotten.run)}"
+
+
+def show_forgetting(rows: Sequence[Row], description: str, said: Sequence[str] | None = None) -> str:
+    """Accuracies, leakage and the representation of every method, and what they say in words."""
+    from unlabeled.probes.forgetting.tables import cell, values, verdict
+
+    methods = list(dict.fromkeys(row.method for row in rows))
+    columns = {k: v for k, v in FORGETTING.items() if any(values(rows, method, k) for method in methods)}
+    lines = [[method, *(cell(values(rows, method, k), k) for k in columns)] for method in methods]
+    sentences = [f"  {line}" for line in (verdict(rows) if said is None else said)]
+    title = f"{description}; accuracies and shares in %"
+    return "\n".join([table(["method", *columns.values()], lines, title), "", *sentences])
+
+
+def show_run(run: Run) -> str:
+    """Where a finished run is and what to do with it."""
+    place = f"local-dir:{run.backbone}"
+    small = json.loads((run.backbone / "config.json").read_text())["architecture"].endswith("_small")
+    return (
+        f"run: {run.folder}\n"
+        f"  probe it:   unlabeled probe {run.folder}\n"
+        f"  load it:    unlabeled.load_backbone({str(run.folder)!r})\n"
+        f"  by timm:    timm.create_model({place!r}, pretrained=True, num_classes=0)"
+        + ("   # after: import unlabeled.backbones" if small else "")
+    )
+
+
+def show_rerun(found: Rerun) -> str:
+    """Both hashes of every part, the verdict, and what may explain a difference."""
+    lines = []
+    for part, (first, second) in found.hashes.items():
+        lines += [f"{part:12} {first or '–'}  {found.original.folder}"]
+        lines += [f"{'':12} {second or '–'}  {found.repeated.folder}"]
+    if found.identical:
+        return "\n".join([*lines, "identical, bit for bit"])
+    reasons = found.differences or ["the environments are the same as far as they are known"]
+    return "\n".join([*lines, "NOT identical", *(f"  {line}" for line in reasons)])
+
+
+def show_finetuned(run: Run, result: dict[str, Any]) -> str:
+    """The classifier's accuracy on held-out images, and where it is."""
+    low, high = result["interval"]
+    return (
+        f"accuracy on {result['n']:,} held-out images of {result['data']}: "
+        f"{100 * result['top1']:.1f} ± {50 * (high - low):.1f} %  ({result['labelled']:,} labelled images)\n"
+        f"{show_run(run)}"
+    )
+
+
+def show_dry_run(facts: dict[str, Any]) -> str:
+    """The findings of a dry run, one a line."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number:,}" for key, number in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        lines.append(f"{name:16} {value}")
+    return "\n".join(lines)
+
+
+def show_demo(done: Demo) -> str:
+    """Both tables of the demo, and what to do next."""
+    lines = [
+        show_probes(done.reports),
+        "",
+        show_forgetting(done.rows, f"a small classifier forgets {done.forgotten}"),
+        "",
+        f"the page to look at: {done.page}",
+        f"everything is in {done.out}/ ({done.seconds:.0f} s)",
+        "next:",
+        "  unlabeled pretrain simclr data=folder:PATH/TO/YOUR/IMAGES data.size=64",
+        f"  unlabeled probe {done.out} --probes linear,knn,nmc,lda",
+        f"  unlabeled forget {done.out} --forget class:0 --no-retrain",
+        f"  python -c \"import unlabeled; print(unlabeled.load_backbone('{done.out}'))\"",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,207 @@
+"""The one training loop: one trainer for any method, exactly resumable, on any number of ranks."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.plugins.precision.amp import MixedPrecision
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from unlabeled.core import dist
+from unlabeled.core.errors import Diverged, Interrupted
+from unlabeled.core.files import atomic_write_json
+from unlabeled.core.launch import launched
+from unlabeled.core.progress import progress, say
+from unlabeled.engine.batches import BatchStream, LabelledImages, Schedule, Shuffled
+from unlabeled.engine.checkpoint import Checkpoint, Rollback, load_checkpoint, restore, save_checkpoint
+from unlabeled.engine.keeper import Keeper, Keeping, Observer
+from unlabeled.engine.metrics import Window
+from unlabeled.engine.module import MakesViews, Pretraining
+from unlabeled.engine.optim import OptimizerConfig
+from unlabeled.engine.syncnorm import synchronise_batchnorm
+from unlabeled.engine.tuning import tune
+from unlabeled.ssl.method import BatchSampler, Method
+
+__all__ = ["Hardware", "Keeping", "MakesViews", "Observer", "Precision", "best_precision", "train"]
+
+# which hardware is used stands in environment.json; Lightning's own lines would tear the progress bar
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # Lightning's own business
+warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # as teachers must be
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+ROLLBACKS = 5
+"""So often training goes back before it gives up."""
+LOWER = 0.5
+"""What a roll-back multiplies the learning rate by."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where this process trains; the ranks are those of the process group."""
+
+    accelerator: str = "auto"
+    precision: Precision = "32-true"
+    compile: bool = False
+
+    def device(self) -> str:
+        """``"cuda"`` or ``"cpu"``."""
+        return "cuda" if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+
+    def devices(self) -> list[int] | int:
+        """Lightning's ``devices``: one, and on a host with several ranks this one's own GPU."""
+        place = launched()
+        return [place.local_rank] if place is not None and self.device() == "cuda" else 1
+
+
+def best_precision(accelerator: str) -> Precision:
+    """bfloat16 where the hardware multiplies it natively (recent GPUs, CPUs with AMX or AVX-512 BF16), else float32."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+def train(
+    method: Method,
+    images: LabelledImages,
+    views: MakesViews,
+    config: OptimizerConfig,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    hardware: Hardware,
+    keeping: Keeping,
+    observer: Observer | None = None,
+    resume: bool = False,
+    max_steps: int | None = None,
+    sampler: BatchSampler | None = None,
+) -> int:
+    """Train ``method`` in place and leave a checkpoint; return the number of optimiser steps done in all.
+
+    In a process group (``core.dist.joined``) every rank calls this and makes its share of each global batch.
+
+    Args:
+        max_steps: end early after this many steps (a dry run writes no checkpoint).
+        sampler: which images form the batches; default: the method's own, else plain shuffling.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM arrived, and the state was saved; or another rank has gone.
+        Diverged: the loss, the gradients or the weights became NaN or infinite, more often than is rolled back; the
+            last checkpoint is from before.
+    """
+    rollbacks: list[Rollback] = []
+
+    def attempt(resume: bool) -> int:
+        checkpoint = load_checkpoint(keeping.checkpoint) if resume else None
+        if checkpoint is not None:
+            restore(method, checkpoint, keeping.checkpoint)
+            rollbacks[:] = checkpoint.rollbacks
+        # after the weights: G-SimCLR's batches follow from pseudo-labels that the checkpoint holds
+        order = sampler or method.sampler(batch_size) or Shuffled(len(images), batch_size)
+        schedule = Schedule(epochs, order.batches_per_epoch(), batch_size, config.accumulate, seed)
+        if checkpoint is not None:
+            checkpoint.require_schedule(schedule.total, schedule.per_epoch, keeping.checkpoint)
+        module = Pretraining(method, views, config, schedule, LOWER ** len(rollbacks))
+        if checkpoint is not None:
+            module.optimizer_state, module.start = checkpoint.optimizer, checkpoint.step
+        if module.start >= schedule.total:
+            return schedule.total
+        if dist.active():
+            rows = order.epoch(seed, module.start // schedule.per_epoch)
+            batches = f"{zlib.crc32(rows.tobytes()):08x}"
+            dist.require_same({"first step": module.start, "steps": schedule.total, "batches": batches})
+            synchronise_batchnorm(method)
+        window = Window() if checkpoint is None else Window.from_state(checkpoint.window)
+        keeper = Keeper(module, keeping, window, observer, rollbacks)
+        stream = BatchStream(images, order, schedule, module.start, method.needs_labels)
+        try:
+            done = _fit(module, keeper, stream, hardware, checkpoint, max_steps)
+        except Diverged as error:
+            if not keeping.rollback:
+                raise
+            _roll_back(keeping, rollbacks, error)
+            done = None
+        return attempt(resume=True) if done is None else done
+
+    return attempt(resume)
+
+
+def _fit(
+    module: Pretraining,
+    keeper: Keeper,
+    stream: BatchStream,
+    hardware: Hardware,
+    checkpoint: Checkpoint | None,
+    max_steps: int | None,
+) -> int:
+    float16 = hardware.precision == "16-mixed"
+    alone = LightningEnvironment()  # whatever started us, to Lightning we are alone
+    trainer = pl.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices(),
+        # by its name, float16 would become bfloat16 on a CPU without a word
+        plugins=[alone, MixedPrecision("16-mixed", hardware.device())] if float16 else [alone],
+        precision=None if float16 else hardware.precision,
+        max_epochs=1,
+        max_steps=max_steps if max_steps is not None else -1,
+        accumulate_grad_batches=module.config.accumulate,
+        callbacks=[keeper],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=keeper.keeping.folder,
+    )
+    half = "16" in hardware.precision
+    stream.device = trainer.strategy.root_device
+    tune(module.method, trainer.strategy.root_device, half=half, compiled=hardware.compile)
+    if checkpoint is not None and checkpoint.scaler:
+        trainer.precision_plugin.load_state_dict(checkpoint.scaler)
+    total = module.schedule.total
+    keeper.stopping.listen()
+    with (
+        keeper.stopping.watching(),
+        dist.watched(),
+        # Lightning raises this after a SIGTERM that came before its first step; then the first step is the last
+        suppress(SIGTERMException),
+        progress("pretraining", total, module.start, unit="step") as keeper.tick,
+    ):
+        try:
+            trainer.fit(module, train_dataloaders=stream)
+        finally:
+            module.disconnect()
+    done = module.start + int(trainer.global_step)
+    if keeper.stopping.signal:
+        raise Interrupted(f"stopped by {keeper.stopping.signal} after step {done} of {total}")
+    if max_steps is None:
+        keeper.save(done)
+    return done
+
+
+def _roll_back(keeping: Keeping, rollbacks: list[Rollback], error: Diverged) -> None:
+    """Make the state at the beginning of the epoch the one to resume from, with a lower learning rate.
+
+    That state is a function of the recipe, unlike the last checkpoint, which is written by the clock: a rolled-back
+    training can be repeated, and resumed, exactly.
+    """
+    if len(rollbacks) >= ROLLBACKS:
+        raise Diverged(f"{error} (Rolled back {ROLLBACKS} times already.)", error.step, error.what) from error
+    checkpoint = load_checkpoint(keeping.epoch_checkpoint)
+    rate = LOWER ** (len(rollbacks) + 1)
+    rollbacks.append({"at": error.step, "to": checkpoint.step, "rate": rate, "why": error.what})
+    if dist.rank() == 0:
+        say(f"{error.what} at step {error.step}: going back to step {checkpoint.step}, learning rate x {rate:g}")
+        save_checkpoint(keeping.checkpoint, replace(checkpoint, rollbacks=list(rollbacks)))
+        atomic_write_json(keeping.folder / "rollbacks.json", rollbacks)
+    dist.wait_for_all()

@@ -1,0 +1,190 @@
+"""From what a user calls a model (a run, a folder, a name) to something that embeds images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled import backbones
+from unlabeled.backbones import Backbone
+from unlabeled.core import rng
+from unlabeled.core.errors import UserError
+from unlabeled.core.progress import say
+from unlabeled.data import ImageSet, open_data
+from unlabeled.runs.folder import Run
+from unlabeled.recipes.schema import Recipe
+
+
+class Pixels(nn.Module):
+    """No model at all: the pixels themselves, the floor every representation must beat."""
+
+    image_size: int | None = None
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.in_chans = channels
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, C·H·W)``."""
+        return images.flatten(1)
+
+
+def backbone_folder(source: str | Path) -> Path:
+    """The timm folder behind a run folder, ``local-dir:PATH``, ``hf-hub:ID`` or a path.
+
+    Raises:
+        UserError: nothing is there, or the run has not finished.
+    """
+    text = str(source)
+    if text.startswith("hf-hub:"):
+        return _download(text.removeprefix("hf-hub:"))
+    if text == "pixels" or text.startswith("timm:"):
+        raise UserError(
+            f"'{text}' has not learned anything and can only be probed; give a run folder or local-dir:PATH."
+        )
+    folder = Path(text.removeprefix("local-dir:")).expanduser()
+    if not folder.exists():
+        kinds = "a run folder, local-dir:PATH or hf-hub:ID"
+        raise UserError(f"there is no model '{text}'; give {kinds} (to probe, timm:NAME or pixels, too).")
+    if folder.is_file():
+        raise UserError(
+            f"{text} is a file; make a backbone of it first: unlabeled import {text} --architecture NAME --out FOLDER "
+            "(where NAME is timm's name of what it was trained as, e.g. resnet50)."
+        )
+    run = Run(folder)
+    if run.exists():
+        if not run.finished():
+            raise UserError(f"the run {folder} has not finished; go on with: unlabeled pretrain {folder} --resume")
+        return run.backbone
+    return folder
+
+
+def input_size(source: str | Path) -> list[int]:
+    """``[C, H, W]`` of the images that a backbone folder takes, without loading it."""
+    return [int(number) for number in backbones.load_config(backbone_folder(source))["pretrained_cfg"]["input_size"]]
+
+
+def _download(hub_id: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    except ImportError as error:
+        raise UserError("hf-hub: needs the package huggingface_hub; pip install 'unlabeled[hub]'.") from error
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
+    except (OSError, HfHubHTTPError, RepositoryNotFoundError, LocalEntryNotFoundError, ValueError) as error:
+        raise UserError(
+            f"hf-hub:{hub_id} cannot be had ({type(error).__name__}); check the name and the network."
+        ) from error
+
+
+def load_backbone(
+    source: str | Path,
+    *,
+    layer: str | int | None = None,
+    pool: str | None = None,
+    architecture: str | None = None,
+) -> Backbone:
+    """Load a pretrained backbone: its ``embed(images)`` takes tensors, arrays or PIL images of any size.
+
+    Args:
+        source: a run folder, ``local-dir:PATH``, a timm folder, or ``hf-hub:ID``; with ``architecture``, a checkpoint
+            of another project.
+        layer: an inner stage instead of the last (``unlabeled.backbones.layer_names``).
+        pool: how a map or token sequence becomes a vector: avg, max, flat, cls, mean.
+        architecture: the timm name of what a foreign checkpoint was trained as; what matched and what did not is
+            printed. For other sizes, channels or normalisations see :func:`unlabeled.backbones.adopt`.
+
+    Raises:
+        UserError: nothing is there, it is broken, nothing in it fits, or it has no such layer.
+    """
+    if architecture is not None:
+        model, matched = backbones.adopt(source, architecture)
+        say(f"{source}: {matched}")
+        return Backbone(model, layer, pool).eval()
+    return Backbone(backbones.load(backbone_folder(source)), layer, pool).eval()
+
+
+def check_model(source: str) -> None:
+    """Refuse what :func:`open_model` could not find, without opening it.
+
+    Raises:
+        UserError: there is no such run, folder or timm model.
+    """
+    if source.startswith("timm:"):
+        backbones.check_name(source.removeprefix("timm:"))
+    elif source != "pixels":
+        backbone_folder(source)
+
+
+def open_model(source: str, images: ImageSet, *, layer: str | None, pool: str | None, seed: int) -> Backbone | Pixels:
+    """A model to probe on ``images``: what :func:`load_backbone` takes, ``timm:NAME`` (random), or ``pixels``."""
+    if source == "pixels":
+        return Pixels(images.shape[0])
+    if source.startswith("timm:"):
+        channels, height, _ = images.shape
+        mean, std = images.statistics()
+        name = source.removeprefix("timm:")
+        seed = rng.derive(seed, "backbone")
+        model = backbones.create(name, in_chans=channels, image_size=height, mean=mean, std=std, seed=seed)
+        return Backbone(model, layer, pool).eval()
+    return load_backbone(source, layer=layer, pool=pool)
+
+
+def starting_backbone(
+    recipe: Recipe, channels: int, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> nn.Module:
+    """The backbone before training: ``recipe.backbone.weights`` where given, else initialised from the seed.
+
+    Raises:
+        UserError: there is no such backbone, or its weights were made for other images.
+    """
+    if recipe.backbone.weights is None:
+        return backbones.create(
+            recipe.backbone.name,
+            in_chans=channels,
+            image_size=size,
+            mean=mean,
+            std=std,
+            seed=rng.derive(recipe.seed, "backbone"),
+            **recipe.backbone.args,
+        )
+    model = backbones.load(backbone_folder(recipe.backbone.weights)).train()
+    taken = tuple(model.pretrained_cfg["input_size"])  # type: ignore[index]
+    if taken != (channels, size, size):
+        raise UserError(
+            f"backbone.weights: {recipe.backbone.weights} takes {'×'.join(map(str, taken))} images, the data has "
+            f"{channels}×{size}×{size}; set data.channels={taken[0]} data.size={taken[1]}."
+        )
+    return model
+
+
+def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Embed images, or everything in a folder in the order of its paths.
+
+    Args:
+        model: a :class:`Backbone`, or what :func:`load_backbone` takes.
+        images: what :meth:`Backbone.embed` takes, or the name or path of a data set. Of one that has splits of its
+            own, the training split is embedded; ``open_data(images, "all").paths`` says which row is which file.
+        batch_size: how many images are computed at once.
+
+    Returns:
+        ``(N, D)`` float32.
+    """
+    backbone = model if isinstance(model, Backbone) else load_backbone(model)
+    if not isinstance(images, str | Path):
+        return np.asarray(backbone.embed(images, batch_size))
+    data = open_data(str(images), "all", size=backbone.image_size, channels=backbone.in_chans)
+    parts = [
+        backbone.embed(data.gather(np.arange(start, min(start + batch_size, len(data)))), batch_size)
+        for start in range(0, len(data), batch_size)
+    ]
+    return np.concatenate([np.asarray(part) for part in parts])

@@ -1,0 +1,62 @@
+"""What a training leaves in its run folder besides checkpoints and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from unlabeled import backbones
+from unlabeled.core.errors import UserError
+from unlabeled.core.files import atomic_folder, atomic_write_json
+from unlabeled.data import ImageSet
+from unlabeled.runs.folder import Run
+from unlabeled.ssl.method import Method
+
+
+def describe(run: Run, images: ImageSet) -> None:
+    """Write down which images a run learns from, and which files could not be read."""
+    facts = {
+        "name": images.name,
+        "split": images.split,
+        "fingerprint": images.fingerprint,
+        "images": len(images),
+        "shape": list(images.shape),
+        "classes": list(images.classes) if images.classes else None,
+        "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
+    }
+    atomic_write_json(run.folder / "data.json", facts)
+
+
+def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
+    """Save the backbone, and the teacher or classifier where the method has one.
+
+    Raises:
+        UserError: the run's folder is gone, or the disk is full.
+    """
+    if not run.exists():
+        raise UserError(f"{run.folder} was removed while the run worked in it; its result is not kept.")
+    extra: Mapping[str, Any] = vars(method)["_modules"]
+    teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
+    if isinstance(teacher, nn.Module):
+        backbones.save(_like(teacher, method.backbone), run.teacher)
+    if isinstance(classifier, nn.Linear):
+        with atomic_folder(run.folder / "classifier") as folder:
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()},
+                folder / "model.safetensors",
+            )
+            atomic_write_json(folder / "config.json", {"classes": list(images.classes or ())})
+    if not run.recipe().data.store:
+        describe(run, images)  # what is decoded batch by batch is known to be unreadable only now
+    # last, because a backbone folder says that the run has finished
+    backbones.save(method.backbone, run.backbone)
+
+
+def _like(copy: nn.Module, original: nn.Module) -> nn.Module:
+    for name in ("pretrained_cfg", "unlabeled_args", "num_features"):
+        if hasattr(original, name) and not hasattr(copy, name):
+            setattr(copy, name, getattr(original, name))
+    return copy

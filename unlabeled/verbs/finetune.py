@@ -1,0 +1,105 @@
+"""Fine-tune a run: the same loop, the finetune recipe, and the accuracy of the classifier that came out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from unlabeled.backbones import load_config
+from unlabeled.core.errors import Interrupted, UserError
+from unlabeled.core.files import atomic_write_json
+from unlabeled.core.launch import leads
+from unlabeled.data import open_data
+from unlabeled.probes.scoring import judge
+from unlabeled.runs.banks import bank_of
+from unlabeled.runs.folder import Run
+from unlabeled.runs.models import backbone_folder, load_backbone
+from unlabeled.verbs.pretrain import pretrain
+
+
+def finetune(
+    model: str | Path,
+    data: str | None = None,
+    *,
+    labels: str | None = None,
+    overrides: tuple[str, ...] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> tuple[Run, dict[str, Any]]:
+    """Train backbone and classifier with labels; report the classifier's accuracy on the test split.
+
+    Args:
+        model: a run folder, ``local-dir:PATH`` or a timm folder.
+        data: a labelled data set; default: what the run was trained on.
+        labels: which share of its labels may be used: ``"10%"``, ``"5-per-class"``; default: all.
+        overrides: ``"key=value"`` settings of the ``finetune`` recipe.
+        out: the new run's folder.
+        resume: go on from its last checkpoint.
+        overwrite: replace a run that is already there.
+
+    Returns:
+        The run (backbone and classifier) and ``{top1, interval, n, labelled, data, …}``, kept in ``finetune.json``.
+
+    Raises:
+        UserError: no such model or data, none named, or the data has no labels.
+    """
+    if resume and out is not None and Run(out).exists() and not (data or labels or overrides):
+        run = pretrain(out, resume=True)  # by its own recipe
+        return run, _judged(run)
+    folder = backbone_folder(model)
+    source = Run(model)
+    place = []
+    if data is None:
+        if not source.exists():
+            raise UserError(f"{model} does not say what it was trained on; give --data.")
+        config = source.recipe().data
+        data = config.name
+        place = [f"data.dir={json.dumps(config.dir)}", f"data.store={json.dumps(config.store)}"]
+    channels, size, _ = load_config(folder)["pretrained_cfg"]["input_size"]
+    settings = [
+        f"backbone.weights={json.dumps(str(folder))}",
+        f"backbone.name={load_config(folder)['architecture']}",
+        f"data={data}",
+        *place,
+        f"data.size={size}",
+        f"data.channels={channels}",
+        *([f"data.labels={labels}"] if labels else []),
+        *overrides,
+    ]
+    if out is None:
+        suffix = f"-{labels.strip('%')}" if labels else ""
+        out = Path("runs") / f"finetune-{Path(model).resolve().name}{suffix}"
+    try:
+        run = pretrain("finetune", out, overrides=tuple(settings), resume=resume, overwrite=overwrite)
+    except Interrupted as error:
+        said = str(error).split("; go on with:")[0]
+        raise Interrupted(f"{said}; go on with: unlabeled finetune {model} --out {out} --resume") from error
+    return run, _judged(run)
+
+
+def _judged(run: Run) -> dict[str, Any]:
+    result = accuracy(run)
+    if leads():
+        atomic_write_json(run.folder / "finetune.json", result)
+    return result
+
+
+def accuracy(run: Run) -> dict[str, Any]:
+    """Top-1 accuracy, with its bootstrap interval, of a run's classifier on the test split of its data."""
+    config = run.recipe().data
+    backbone = load_backbone(run.folder)
+    size, channels = backbone.image_size, backbone.in_chans
+    images = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels, store=config.store)
+    truth = images.require_labels("testing a classifier")
+    weights = load_file(run.folder / "classifier" / "model.safetensors")
+    features = torch.from_numpy(np.asarray(bank_of(backbone, images).features, np.float32))
+    logits = F.linear(features, weights["weight"], weights["bias"])
+    judged = judge(logits, truth, np.arange(len(weights["weight"])))
+    return {"data": images.name, "labelled": run.read_json("data.json")["images"], **judged.asdict()}

@@ -1,0 +1,207 @@
+"""Probe models on a data set: one bank per model, every probe from the bank, one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlabeled.backbones import Backbone, calibrate_batchnorm
+from unlabeled.core import dist
+from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
+from unlabeled.core.progress import say
+from unlabeled.data import ImageSet, open_data
+from unlabeled.probes.suite import PROBES, run_probes
+from unlabeled.report import probe_chart
+from unlabeled.runs.banks import bank_of
+from unlabeled.runs.folder import Run
+from unlabeled.runs.models import Pixels, check_model, input_size, open_model
+from unlabeled.verbs.protocols import Protocols
+
+DEFAULT_PROBES = ("linear", "knn", "nmc")
+CALIBRATION_IMAGES = 2048
+NO_PROTOCOLS = Protocols()
+SCHEMA = "unlabeled.probe/1"
+"""Of the file that ``--json`` writes; docs/probes.md describes it."""
+
+
+def probe(
+    model: str | Path,
+    data: str | None = None,
+    *,
+    data_dir: str | None = None,
+    probes: Sequence[str] = DEFAULT_PROBES,
+    layer: str | None = None,
+    pool: str | None = None,
+    calibrate: bool = False,
+    protocols: Protocols = NO_PROTOCOLS,
+    seed: int = 0,
+    like: str | None = None,
+) -> dict[str, Any]:
+    """Measure what a frozen model knows of a labelled data set.
+
+    Everything that is chosen (learning rate, k, …) is chosen on the training split; the test split is read once.
+
+    Args:
+        model: a run folder, ``local-dir:PATH``, ``hf-hub:ID``, ``timm:NAME`` (random initialisation) or ``pixels``.
+        data: a data set; default: what the run was trained on, else ``fashion-mini``.
+        data_dir: where data sets lie.
+        probes: names from ``unlabeled.probes.suite``.
+        layer: an inner stage of the backbone; default: what the run's recipe says (``features``), else the embedding.
+        pool: how its map becomes a vector.
+        calibrate: give BatchNorm the statistics of the data first (fair to a random initialisation).
+        protocols: few labels, classes in steps, episodes.
+        seed: of the splits, and of a random initialisation.
+        like: a run whose data a model is probed on that has none of its own (``pixels``, ``timm:NAME``, …).
+
+    Returns:
+        A JSON-able report: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen), and what
+        ``protocols`` asked for: ``few_labels``, ``incremental``, ``episodes`` (docs/probes.md).
+
+    Raises:
+        UserError: there is no such model or data, it has no labels, or a probe is unknown.
+    """
+    if not probes:
+        raise UserError(f"name at least one probe of {', '.join(PROBES)}.")
+    for wanted in probes:
+        if wanted not in PROBES:
+            raise UserError(f"there is no probe '{wanted}'.{nearest(wanted, PROBES)}")
+    if layer is None and pool is None and Run(model).exists():
+        features = Run(model).recipe().features
+        layer, pool = features.layer, features.pool
+    train, test = _open(str(model), data, data_dir, like)
+    loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)
+    name = "BatchNorm-calibrated " + str(model) if calibrate else str(model)
+    if layer is not None or pool is not None:
+        name += f" ({', '.join(filter(None, (layer, pool)))})"
+    return probe_model(
+        loaded, train, test, name=name, probes=probes, calibrate=calibrate, protocols=protocols, seed=seed
+    )
+
+
+def probe_model(
+    model: Backbone | Pixels,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    name: str,
+    probes: Sequence[str] = DEFAULT_PROBES,
+    calibrate: bool = False,
+    protocols: Protocols = NO_PROTOCOLS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """As :func:`probe`, for a model and data sets that are already open."""
+    protocols.check(train.require_labels("probing"), test.require_labels("probing"), seed)
+    say(f"probing {name} on {train.name}")
+    if calibrate:
+        rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
+        pixels = train.gather(rows).float() / 255
+        batches = torch.split((pixels - model.mean.view(1, -1, 1, 1)) / model.std.view(1, -1, 1, 1), 256)
+        model = _calibrated(model, list(batches))
+    train_bank, test_bank = (bank_of(model, images) for images in (train, test))
+    report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed)
+    more = protocols.run(train_bank, test_bank, tuple(probes), seed)
+    return {"model": name, "data": train.name, "dimension": train_bank.dim, **report.asdict(), **more}
+
+
+def _calibrated(model: Backbone | Pixels, batches: list[torch.Tensor]) -> Backbone | Pixels:
+    calibrated = calibrate_batchnorm(model, batches)
+    assert isinstance(calibrated, Backbone | Pixels)
+    return calibrated
+
+
+def _open(model: str, data: str | None, data_dir: str | None, like: str | None) -> tuple[ImageSet, ImageSet]:
+    run = Run(model)
+    # what has no data or size of its own takes those of the run it is compared with
+    source = run if run.exists() or like is None else Run(like)
+    size = channels = None
+    store = True
+    if source.exists():
+        config = source.recipe().data
+        if data is None:
+            data, data_dir, store = config.name, data_dir or config.dir, config.store
+        size, channels = (source.read_json("data.json").get("shape") or [None, None])[:2][::-1]
+    if not run.exists() and model != "pixels" and not model.startswith("timm:"):
+        size, channels = input_size(model)[:2][::-1]
+    train, test = (
+        open_data(data or "fashion-mini", split, data_dir=data_dir, size=size, channels=channels, store=store)
+        for split in ("train", "test")
+    )
+    return train, test
+
+
+def probe_all(
+    models: Sequence[str],
+    *,
+    json_file: Path | None = None,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Probe several models; a run keeps its own report in ``probes/``, all go to ``json_file`` if given.
+
+    Processes that were started together (torchrun) share out the extraction and the neighbours; rank 0 writes.
+    The file holds ``{schema, reports: [report of a model]}`` and gets a picture beside it (docs/probes.md).
+    A run that learned from a teacher is followed by its teacher, for the claim is that it surpasses it.
+    """
+    if not models:
+        raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
+    for model in models:  # a mistake in the last name is said before the first model is measured
+        check_model(str(model))
+    if json_file is not None:
+        expect_file(json_file, "probes.json")
+    with dist.joined():
+        like = next((model for model in models if Run(model).exists()), None)
+        reports = []
+        for model in models:
+            run, own = Run(model), [probe(model, like=like, **settings)]
+            if run.exists() and run.teacher.is_dir():
+                own.append(probe(run.teacher, like=model, **settings))
+            if run.exists() and dist.rank() == 0:
+                kept = {**own[0], "compared_with": own[1:]} if own[1:] else own[0]
+                keep_report(run, kept, settings.get("layer"), settings.get("pool"), settings.get("calibrate", False))
+            reports += own
+        if dist.rank() == 0 and json_file is not None:
+            atomic_write_json(json_file, {"schema": SCHEMA, "reports": reports})
+            _draw(json_file, reports)
+    return reports
+
+
+def keep_report(
+    run: Run, report: dict[str, Any], layer: str | None = None, pool: str | None = None, calibrated: bool = False
+) -> Path:
+    """Write a report, and a picture of it, into the run's ``probes/`` folder; what was measured before stays in it."""
+    parts = (str(report["data"]), layer, pool, "calibrated" if calibrated else None)
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join(filter(None, parts))).strip("-.")
+    path = run.folder / "probes" / f"{safe}.json"
+    run.refuse_links()
+    report = _joined(run.read_json(f"probes/{path.name}"), report)
+    atomic_write_json(path, report)
+    _draw(path, [report])
+    return path
+
+
+def _joined(before: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """``report``, with what an earlier one of the very same features and seed measured beyond it."""
+    same = all(before.get(key) == report.get(key) for key in ("schema", "train", "test", "seed"))
+    if not same or not isinstance(before.get("probes"), dict):
+        return report
+    out = {**before, **report, "probes": {**before["probes"], **report["probes"]}}
+    earlier, later = before.get("compared_with"), report.get("compared_with")
+    if isinstance(earlier, list) and isinstance(later, list) and len(earlier) == len(later):
+        out["compared_with"] = [_joined(*pair) for pair in zip(earlier, later, strict=True)]
+    return out
+
+
+def _draw(json_file: Path, reports: Sequence[dict[str, Any]]) -> None:
+    bars = []
+    for report in reports:
+        bars.append(report)
+        bars += [
+            {**report, "model": f"{report['model']}, {few['labels']} labels", "probes": few["probes"]}
+            for few in report.get("few_labels", ())
+        ]
+    picture = probe_chart(bars)
+    atomic_write(json_file.with_suffix(".png"), lambda handle: handle.write(picture))
