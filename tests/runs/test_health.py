@@ -10,8 +10,8 @@ import torch
 
 from unlabeled import backbones
 from unlabeled.data import ImageSet
-from unlabeled.runs.health import Health
 from unlabeled.recipes.schema import HealthConfig
+from unlabeled.runs.health import Health
 from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.ssl.methods import METHODS
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from unlabeled.core.progress import set_quiet
-from unlabeled.verbs.probe import probe
 from unlabeled.verbs.pretrain import pretrain
+from unlabeled.verbs.probe import probe
 
 SETTINGS = (
     "data.size=8",

@@ -14,8 +14,8 @@ from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.probes import knn_reading
 from unlabeled.probes.measures import embedding_std, rankme
-from unlabeled.runs.pictures import save_picture
 from unlabeled.recipes.schema import HealthConfig
+from unlabeled.runs.pictures import save_picture
 from unlabeled.ssl.method import Batch, DataInfo, Method, Step
 
 COLLAPSED_STD = 0.02

@@ -15,8 +15,8 @@ from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
-from unlabeled.runs.folder import Run
 from unlabeled.recipes.schema import Recipe
+from unlabeled.runs.folder import Run
 
 
 class Pixels(nn.Module):

@@ -20,10 +20,10 @@ from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.files import atomic_write_text
 from unlabeled.core.launch import ERRORS
 from unlabeled.core.threads import share_threads
-from unlabeled.recipes.resolve import recipe_yaml
-from unlabeled.runs.folder import COMMAND, Run, command_line
-from unlabeled.recipes.schema import Recipe
 from unlabeled.engine.stopping import may_handle
+from unlabeled.recipes.resolve import recipe_yaml
+from unlabeled.recipes.schema import Recipe
+from unlabeled.runs.folder import COMMAND, Run, command_line
 
 GRACE = 15.0
 """Seconds that the other ranks have to end by themselves once one has failed."""
