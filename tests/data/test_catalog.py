@@ -14,6 +14,7 @@ import pytest
 import unlabeled
 from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, list_data, open_data
+from unlabeled.data.named import NAMED, find
 
 ROOT = str(Path(unlabeled.__path__[0]).parent)
 OFFICIAL = Path("/usr/share/datasets/fashion-mnist")
@@ -67,6 +68,22 @@ def test_idx_files_are_found_where_they_lie(tmp_path, packed, below):
     assert np.array_equal(opened.images[:, 0], images)
     assert np.array_equal(opened.labels, labels)  # type: ignore[arg-type]
     assert {entry.name: entry.found for entry in list_data(tmp_path)}["mnist"] == tmp_path / below
+
+
+@pytest.mark.parametrize("below", ["", "cifar10"])
+def test_cifar10_is_found_as_image_files_in_class_folders(tmp_path, monkeypatch, make_images, below):
+    names = [f"{part}/{name}/{i}.png" for part in ("train", "test") for name in NAMED["cifar10"].classes for i in "01"]
+    written = make_images(tmp_path / below, names)
+    monkeypatch.setenv("UNLABELED_DATA", str(tmp_path))
+    test = open_data("cifar10", "test")
+    assert len(test) == 20
+    assert test.classes == NAMED["cifar10"].classes
+    assert test.labels is not None
+    assert test.labels.tolist() == [i // 2 for i in range(20)]
+    assert np.array_equal(test.images[5].transpose(1, 2, 0), written["test/bird/1.png"])
+    assert len(open_data("cifar10", "train", data_dir=tmp_path)) == 20
+    (tmp_path / below / "train/kitten").mkdir()
+    assert find("cifar10") is None  # not the ten classes: another data set
 
 
 def test_the_environment_and_the_working_folder_are_looked_into(tmp_path, monkeypatch):

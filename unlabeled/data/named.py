@@ -15,6 +15,7 @@ import numpy as np
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir, locked
 from unlabeled.core.progress import say
+from unlabeled.data.files import folder as image_folder
 from unlabeled.data.images import Labels, Pixels
 from unlabeled.data.listing import Listing, digest, from_array
 
@@ -24,6 +25,7 @@ _DIGITS = tuple("0123456789")
 _FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
 
@@ -38,6 +40,8 @@ class Named:
     files: tuple[str, ...]
     """Files that show it is there; ``.gz`` of them counts as well."""
     classes: tuple[str, ...] = _DIGITS
+    image_folders: tuple[str, ...] = ()
+    """Folders below a root that may hold it as image files, in ``train`` and ``test`` folders of these ``classes``."""
 
 
 _IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
@@ -53,7 +57,8 @@ NAMED = {
     ),
     "cifar10": Named(
         "60,000 colour 32×32 photographs, 10 classes",
-        "CIFAR10", ("cifar-10-batches-py",), ("data_batch_1", "test_batch"),
+        "CIFAR10", ("cifar-10-batches-py",), ("data_batch_1", "test_batch"), _CIFAR10,
+        (".", "cifar10", "cifar-10", "cifar10-jpeg", "cifar10-png"),
     ),
     "cifar100": Named(
         "60,000 colour 32×32 photographs, 100 classes", "CIFAR100", ("cifar-100-python",), ("train", "test"),
@@ -84,12 +89,28 @@ def roots(data_dir: Path | None) -> Iterator[Path]:
 
 
 def find(name: str, data_dir: Path | None = None) -> Path | None:
-    """Return the folder that holds ``name``'s files on this machine, or ``None``."""
+    """Return the folder that holds ``name``'s files on this machine, or ``None``; in each root its own files first."""
     entry = NAMED[name]
-    candidates = [root / folder for root in roots(data_dir) for folder in entry.folders]
     # MNIST and its likes share their file names: only a folder the user points at is taken at its word.
-    candidates[:0] = [data_dir] if data_dir is not None else []
-    return next((folder for folder in candidates if all(_there(folder / file) for file in entry.files)), None)
+    if data_dir is not None and all(_there(data_dir / file) for file in entry.files):
+        return data_dir
+    for root in roots(data_dir):
+        for below in entry.folders:
+            if all(_there(root / below / file) for file in entry.files):
+                return root / below
+        for below in entry.image_folders:
+            if _holds_classes(root / below, entry.classes):
+                return root / below
+    return None
+
+
+def _holds_classes(folder: Path, classes: tuple[str, ...]) -> bool:
+    """Whether ``train`` and ``test`` below ``folder`` hold a folder for each class, and no others."""
+    try:
+        splits = [{entry.name for entry in os.scandir(folder / part) if entry.is_dir()} for part in ("train", "test")]
+    except OSError:  # it is not there, or we may not look into it
+        return False
+    return all(found == {*classes} for found in splits)
 
 
 def _there(file: Path) -> bool:
@@ -110,6 +131,8 @@ def open_named(name: str, split: str, data_dir: Path | None) -> Listing:
             labels, classes = held[f"y_{split}"].astype(np.int64), tuple(held["classes"].tolist())
             return from_array(held[f"x_{split}"][..., None], labels, classes)
     folder = find(name, data_dir) or _download(name, data_dir)
+    if NAMED[name].image_folders and _holds_classes(folder, NAMED[name].classes):
+        return image_folder(folder, split)
     try:
         if name.startswith("stl10"):
             return _stl10(folder, "unlabeled" if split == "train" and name == "stl10-unlabeled" else split)
