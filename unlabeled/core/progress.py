@@ -34,6 +34,10 @@ class Tick(Protocol):
     def __call__(self, steps: int = 1, info: str = "") -> None: ...
 
 
+def unseen(steps: int = 1, info: str = "") -> None:
+    """The tick of a bar that nobody sees."""
+
+
 @contextmanager
 def progress(description: str, total: int, done: int = 0, unit: str = "") -> Iterator[Tick]:
     """Show a bar over ``total`` steps; call the yielded function as they are done.
@@ -45,7 +49,7 @@ def progress(description: str, total: int, done: int = 0, unit: str = "") -> Ite
         unit: what a step is, shown with the throughput (``"img"``).
     """
     if quiet():
-        yield lambda steps=1, info="": None
+        yield unseen
     elif sys.stderr.isatty():
         with _bar(description, total, done, unit) as tick:
             yield tick

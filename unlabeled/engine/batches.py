@@ -67,12 +67,14 @@ class Schedule:
         return Step(number, self.per_epoch, self.total, self.seed, self.batch_size, first)
 
 
+HOST = torch.device("cpu")
+
+
 class BatchStream:
     """Iterate this rank's parts of all global batches from ``start`` (an optimiser step) to the end.
 
     Yields dictionaries: ``images`` uint8 ``(B, C, H, W)``, ``rows`` ``(B,)``, ``first`` (position of the part in
-    the global batch), ``labels`` ``(B,)`` where asked for; the tensors on ``device``, which may be set until the first
-    batch is asked for.
+    the global batch), ``labels`` ``(B,)`` where asked for; the tensors on ``device``.
     """
 
     def __init__(
@@ -82,11 +84,11 @@ class BatchStream:
         schedule: Schedule,
         start: int,
         with_labels: bool,
+        device: torch.device = HOST,
         ahead: int = 2,
     ) -> None:
         self.images, self.sampler, self.schedule = images, sampler, schedule
-        self.start, self.with_labels, self.ahead = start, with_labels, ahead
-        self.device = torch.device("cpu")
+        self.start, self.with_labels, self.device, self.ahead = start, with_labels, device, ahead
 
     def _produce(self, transfer: Transfer) -> Iterator[tuple[dict[str, Any], torch.Event | None]]:
         source = transfer.source(self.images)

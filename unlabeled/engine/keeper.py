@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 from unlabeled.core import dist
 from unlabeled.core.errors import Diverged
-from unlabeled.core.progress import say
+from unlabeled.core.progress import Tick, progress, say, unseen
 from unlabeled.engine.checkpoint import Checkpoint, Rollback, save_checkpoint
 from unlabeled.engine.gradients import finite
 from unlabeled.engine.metrics import MetricsFile, Window
@@ -71,7 +72,13 @@ class Keeper(pl.Callback):
         self.saved_at = self.window_at = time.monotonic()
         self.saved_step = module.start
         self.stopping = Stopping(lambda: self.saved_step)
-        self.tick: Any = None
+        self._tick: Tick = unseen
+
+    @contextmanager
+    def showing(self, title: str) -> Iterator[None]:
+        """Show progress while training goes on."""
+        with progress(title, self.module.schedule.total, self.module.start, unit="step") as self._tick:
+            yield
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take the signals over from Lightning, which would not ask the other ranks."""
@@ -96,7 +103,7 @@ class Keeper(pl.Callback):
         if bad:
             self._give_up(problem)
         info = f"epoch {min(done // schedule.per_epoch + 1, schedule.epochs)}/{schedule.epochs}"
-        self.tick(1, f"{info}  loss {self.window.shown:.4f}")
+        self._tick(1, f"{info}  loss {self.window.shown:.4f}")
         if logs:
             self._log(done)
         epoch = done // schedule.per_epoch

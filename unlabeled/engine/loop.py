@@ -19,7 +19,7 @@ from unlabeled.core import dist
 from unlabeled.core.errors import Diverged, Interrupted
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import launched
-from unlabeled.core.progress import progress, say
+from unlabeled.core.progress import say
 from unlabeled.engine.batches import BatchStream, LabelledImages, Schedule, Shuffled
 from unlabeled.engine.checkpoint import Checkpoint, Rollback, load_checkpoint, restore, save_checkpoint
 from unlabeled.engine.keeper import Keeper, Keeping, Observer
@@ -39,7 +39,7 @@ warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 ROLLBACKS = 5
-"""So often training goes back before it gives up."""
+"""Roll-backs allowed before training gives up."""
 LOWER = 0.5
 """What a roll-back multiplies the learning rate by."""
 
@@ -100,22 +100,19 @@ def train(
             last checkpoint is from before.
     """
     rollbacks: list[Rollback] = []
-
-    def attempt(resume: bool) -> int:
+    while True:
         checkpoint = load_checkpoint(keeping.checkpoint) if resume else None
         if checkpoint is not None:
             restore(method, checkpoint, keeping.checkpoint)
-            rollbacks[:] = checkpoint.rollbacks
+            rollbacks = checkpoint.rollbacks
         # after the weights: G-SimCLR's batches follow from pseudo-labels that the checkpoint holds
         order = sampler or method.sampler(batch_size) or Shuffled(len(images), batch_size)
         schedule = Schedule(epochs, order.batches_per_epoch(), batch_size, config.accumulate, seed)
         if checkpoint is not None:
             checkpoint.require_schedule(schedule.total, schedule.per_epoch, keeping.checkpoint)
-        module = Pretraining(method, views, config, schedule, LOWER ** len(rollbacks))
-        if checkpoint is not None:
-            module.optimizer_state, module.start = checkpoint.optimizer, checkpoint.step
-        if module.start >= schedule.total:
-            return schedule.total
+            if checkpoint.step >= schedule.total:
+                return schedule.total
+        module = Pretraining(method, views, config, schedule, checkpoint, LOWER ** len(rollbacks))
         if dist.active():
             rows = order.epoch(seed, module.start // schedule.per_epoch)
             batches = f"{zlib.crc32(rows.tobytes()):08x}"
@@ -123,23 +120,20 @@ def train(
             synchronise_batchnorm(method)
         window = Window() if checkpoint is None else Window.from_state(checkpoint.window)
         keeper = Keeper(module, keeping, window, observer, rollbacks)
-        stream = BatchStream(images, order, schedule, module.start, method.needs_labels)
         try:
-            done = _fit(module, keeper, stream, hardware, checkpoint, max_steps)
+            return _fit(module, keeper, images, order, hardware, checkpoint, max_steps)
         except Diverged as error:
             if not keeping.rollback:
                 raise
-            _roll_back(keeping, rollbacks, error)
-            done = None
-        return attempt(resume=True) if done is None else done
-
-    return attempt(resume)
+            rollbacks = _rolled_back(keeping, rollbacks, error)
+            resume = True
 
 
 def _fit(
     module: Pretraining,
     keeper: Keeper,
-    stream: BatchStream,
+    images: LabelledImages,
+    order: BatchSampler,
     hardware: Hardware,
     checkpoint: Checkpoint | None,
     max_steps: int | None,
@@ -163,9 +157,9 @@ def _fit(
         use_distributed_sampler=False,
         default_root_dir=keeper.keeping.folder,
     )
-    half = "16" in hardware.precision
-    stream.device = trainer.strategy.root_device
-    tune(module.method, trainer.strategy.root_device, half=half, compiled=hardware.compile)
+    device, half = trainer.strategy.root_device, "16" in hardware.precision
+    stream = BatchStream(images, order, module.schedule, module.start, module.method.needs_labels, device)
+    tune(module.method, device, half=half, compiled=hardware.compile)
     if checkpoint is not None and checkpoint.scaler:
         trainer.precision_plugin.load_state_dict(checkpoint.scaler)
     total = module.schedule.total
@@ -175,7 +169,7 @@ def _fit(
         dist.watched(),
         # Lightning raises this after a SIGTERM that came before its first step; then the first step is the last
         suppress(SIGTERMException),
-        progress("pretraining", total, module.start, unit="step") as keeper.tick,
+        keeper.showing("pretraining"),
     ):
         try:
             trainer.fit(module, train_dataloaders=stream)
@@ -189,19 +183,26 @@ def _fit(
     return done
 
 
-def _roll_back(keeping: Keeping, rollbacks: list[Rollback], error: Diverged) -> None:
+def _rolled_back(keeping: Keeping, rollbacks: list[Rollback], error: Diverged) -> list[Rollback]:
     """Make the state at the beginning of the epoch the one to resume from, with a lower learning rate.
 
     That state is a function of the recipe, unlike the last checkpoint, which is written by the clock: a rolled-back
     training can be repeated, and resumed, exactly.
+
+    Returns:
+        All roll-backs so far, this one among them.
+
+    Raises:
+        Diverged: there have been too many.
     """
     if len(rollbacks) >= ROLLBACKS:
         raise Diverged(f"{error} (Rolled back {ROLLBACKS} times already.)", error.step, error.what) from error
     checkpoint = load_checkpoint(keeping.epoch_checkpoint)
     rate = LOWER ** (len(rollbacks) + 1)
-    rollbacks.append({"at": error.step, "to": checkpoint.step, "rate": rate, "why": error.what})
+    done = [*rollbacks, {"at": error.step, "to": checkpoint.step, "rate": rate, "why": error.what}]
     if dist.rank() == 0:
         say(f"{error.what} at step {error.step}: going back to step {checkpoint.step}, learning rate x {rate:g}")
-        save_checkpoint(keeping.checkpoint, replace(checkpoint, rollbacks=list(rollbacks)))
-        atomic_write_json(keeping.folder / "rollbacks.json", rollbacks)
+        save_checkpoint(keeping.checkpoint, replace(checkpoint, rollbacks=done))
+        atomic_write_json(keeping.folder / "rollbacks.json", done)
     dist.wait_for_all()
+    return done

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from unlabeled.core import dist, rng
 from unlabeled.engine.batches import Schedule
+from unlabeled.engine.checkpoint import Checkpoint
 from unlabeled.engine.gradients import gradient_norm
 from unlabeled.engine.optim import OptimizerConfig, build_optimizer, learning_rate
 from unlabeled.ssl.method import Batch, Method, Step
@@ -34,6 +35,7 @@ class Pretraining(pl.LightningModule):
     talk to each other inside signal handlers. Each process is a Trainer of one device; DDP averages the gradients.
 
     Args:
+        resumed: where to go on: its step and the optimiser's state are taken; the method has its weights already.
         rate_factor: multiplies every learning rate (lowered by roll-backs).
     """
 
@@ -43,13 +45,14 @@ class Pretraining(pl.LightningModule):
         views: MakesViews,
         config: OptimizerConfig,
         schedule: Schedule,
+        resumed: Checkpoint | None = None,
         rate_factor: float = 1.0,
     ) -> None:
         super().__init__()
         self.method, self.views, self.config, self.schedule = method, views, config, schedule
         self.rate_factor = rate_factor
-        self.start = 0
-        self.optimizer_state: dict[str, Any] | None = None
+        self.start = 0 if resumed is None else resumed.step
+        self._optimizer_state = None if resumed is None else resumed.optimizer
         self.last_batch: Batch | None = None
         self.outputs: Mapping[str, Tensor] = {}
         self.norm = torch.zeros(())
@@ -64,8 +67,8 @@ class Pretraining(pl.LightningModule):
         # fused steps undo the loss scale themselves, too late for the gradients' norm to be known
         fused = self.trainer.precision != "16-mixed"
         optimizer = build_optimizer(self.config, self.method.parameter_groups(), fused=fused)
-        if self.optimizer_state is not None:
-            optimizer.load_state_dict(self.optimizer_state)
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
         return optimizer
 
     def on_train_start(self) -> None:
