@@ -28,9 +28,8 @@ MEAN, STD = (0.5,) * 3, (0.25,) * 3
 def batches(device: str) -> BatchStream:
     schedule = Schedule(epochs=2, per_epoch=9, batch_size=32, accumulate=1, seed=5)
     images = ImageSet.from_arrays(PIXELS, np.arange(300) % 3, name="t")
-    stream = BatchStream(images, Shuffled(300, 32), schedule, 0, with_labels=True, device=torch.device(device))
+    return BatchStream(images, Shuffled(300, 32), schedule, 0, with_labels=True, device=torch.device(device))
 
-    return stream
 
 
 @pytest.mark.parametrize("resident", [True, False])
