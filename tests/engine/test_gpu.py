@@ -31,7 +31,6 @@ def batches(device: str) -> BatchStream:
     return BatchStream(images, Shuffled(300, 32), schedule, 0, with_labels=True, device=torch.device(device))
 
 
-
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_those_of_the_cpu(resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "SHARE", 0.1 if resident else 0.0)

@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 
-from unlabeled.core import dist
+from unlabeled.core import dist, run_files
 from unlabeled.core.errors import Diverged
 from unlabeled.core.progress import Tick, progress, say, unseen
 from unlabeled.engine.checkpoint import Checkpoint, Rollback, save_checkpoint
@@ -44,12 +44,12 @@ class Keeping:
     @property
     def checkpoint(self) -> Path:
         """The state that a resumed training starts from."""
-        return self.folder / "checkpoints" / "last.ckpt"
+        return self.folder / run_files.LAST_CHECKPOINT
 
     @property
     def epoch_checkpoint(self) -> Path:
         """The state at the beginning of the epoch."""
-        return self.folder / "checkpoints" / "epoch.ckpt"
+        return self.folder / run_files.EPOCH_CHECKPOINT
 
 
 class Keeper(pl.Callback):
@@ -68,7 +68,7 @@ class Keeper(pl.Callback):
     ) -> None:
         self.module, self.keeping, self.window, self.observer = module, keeping, window, observer
         self.rollbacks = list(rollbacks)
-        self.metrics = MetricsFile(keeping.folder / "metrics.csv", module.start) if dist.rank() == 0 else None
+        self.metrics = MetricsFile(keeping.folder / run_files.METRICS, module.start) if dist.rank() == 0 else None
         self.saved_at = self.window_at = time.monotonic()
         self.saved_step = module.start
         self.stopping = Stopping(lambda: self.saved_step)

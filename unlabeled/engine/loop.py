@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.plugins.precision.amp import MixedPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from unlabeled.core import dist
+from unlabeled.core import dist, run_files
 from unlabeled.core.errors import Diverged, Interrupted
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import launched
@@ -203,6 +203,6 @@ def _rolled_back(keeping: Keeping, rollbacks: list[Rollback], error: Diverged) -
     if dist.rank() == 0:
         say(f"{error.what} at step {error.step}: going back to step {checkpoint.step}, learning rate x {rate:g}")
         save_checkpoint(keeping.checkpoint, replace(checkpoint, rollbacks=done))
-        atomic_write_json(keeping.folder / "rollbacks.json", done)
+        atomic_write_json(keeping.folder / run_files.ROLLBACKS, done)
     dist.wait_for_all()
     return done

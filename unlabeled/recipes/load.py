@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError, nearest
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -38,8 +39,8 @@ def read_recipe(source: str | Path) -> tuple[dict[str, Any], str]:
         path = known[text]
     else:
         path = Path(text).expanduser()
-        if path.is_dir() and (path / "recipe.yaml").is_file():
-            path = path / "recipe.yaml"
+        if path.is_dir() and (path / run_files.RECIPE).is_file():
+            path = path / run_files.RECIPE
         elif path.is_dir():
             raise UserError(f"{path} is a folder without a recipe.yaml; name a recipe, a YAML file or a run folder.")
         elif not path.is_file():

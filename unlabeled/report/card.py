@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled import backbones
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.version import VERSION
 from unlabeled.recipes.resolve import recipe_yaml
@@ -101,7 +102,7 @@ import timm
 
 
 def _from_run(run: Run, name: str) -> list[str]:
-    recipe, data = run.recipe(), run.read_json("data.json")
+    recipe, data = run.recipe(), run.read_json(run_files.DATA)
     shape = "×".join(map(str, data.get("shape") or []))
     images = f"{data.get('images', '?')} images {shape}, split `{data.get('split', '?')}`"
     if run.forgets():
@@ -113,7 +114,7 @@ def _from_run(run: Run, name: str) -> list[str]:
         f"- Training: {counted(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, `{recipe.optimizer.name}`, "
         f"seed {recipe.seed}.",
     ]
-    environment = run.read_json("environment.json")
+    environment = run.read_json(run_files.ENVIRONMENT)
     versions = environment.get("versions")
     if isinstance(versions, dict):
         lines.append("- Software: " + ", ".join(f"{plain(str(k))} {plain(str(v))}" for k, v in versions.items()) + ".")
@@ -149,8 +150,8 @@ def _probes(run: Run, name: str) -> str:
 
 
 def _forgotten(run: Run) -> list[str]:
-    below = sorted((run.folder / "forgetting").glob("*/record.json"))
-    own = run.read_json("record.json")
+    below = sorted((run.folder / run_files.FORGETTING).glob("*/record.json"))
+    own = run.read_json(run_files.RECORD)
     others = [run.read_json(str(path.relative_to(run.folder))) for path in below]
     lines = []
     if own:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled import backbones
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.engine.metrics import read_metrics
 from unlabeled.recipes.resolve import recipe_yaml
@@ -52,11 +53,11 @@ def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 15
         projections=seen.projections,
         retrieval=seen.retrieval,
         galleries=[*seen.views, *seen.pictures],
-        pictures=_pictures(run.folder / "pictures", PICTURES_OF_TRAINING),
+        pictures=_pictures(run.folder / run_files.PICTURES, PICTURES_OF_TRAINING),
         forgetting=_forgetting(run),
         recipe=recipe_yaml(recipe),
         settings=flat(recipe.model_dump(mode="json", exclude={"hardware", "output"})),
-        environment=run.read_json("environment.json"),
+        environment=run.read_json(run_files.ENVIRONMENT),
         notes=[*notes, *seen.notes],
     )
 
@@ -64,8 +65,8 @@ def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 15
 def probe_reports(run: Run) -> list[dict[str, Any]]:
     """The probe reports of a run, that on its own data first; broken files are left out."""
     found = []
-    for path in sorted((run.folder / "probes").glob("*.json")):
-        content = run.read_json(f"probes/{path.name}")
+    for path in sorted((run.folder / run_files.PROBES).glob("*.json")):
+        content = run.read_json(f"{run_files.PROBES}/{path.name}")
         if isinstance(content.get("probes"), dict):
             found.append(content)
     own = run.recipe().data.name
@@ -83,7 +84,7 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 def metrics(run: Run) -> list[dict[str, float]]:
     """The rows of ``metrics.csv`` as numbers; what is none becomes NaN."""
-    path = run.folder / "metrics.csv"
+    path = run.folder / run_files.METRICS
     rows = read_metrics(path) if path.is_file() else []
     return [{key: _number(text) for key, text in row.items()} for row in rows]
 
@@ -96,7 +97,7 @@ def _number(text: object) -> float:
 
 
 def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dict[str, str]:
-    data, environment = run.read_json("data.json"), run.read_json("environment.json")
+    data, environment = run.read_json(run_files.DATA), run.read_json(run_files.ENVIRONMENT)
     shape = "×".join(map(str, data.get("shape") or []))
     images = f", {data['images']:,} images {shape}" if isinstance(data.get("images"), int) else ""
     arguments = ", ".join(f"{k}={v}" for k, v in recipe.backbone.args.items())
@@ -150,7 +151,7 @@ def _pictures(folder: Path, most: int = MOST_PICTURES) -> list[Picture]:
 def _forgetting(run: Run) -> list[Forgetting]:
     """The record of a run that is the result of forgetting, and any kept below ``forgetting/``."""
     found = []
-    for path in [run.folder / "record.json", *sorted((run.folder / "forgetting").glob("*/record.json"))]:
+    for path in [run.folder / run_files.RECORD, *sorted((run.folder / run_files.FORGETTING).glob("*/record.json"))]:
         record = run.read_json(str(path.relative_to(run.folder)))
         if record:
             found.append(_record(record, path.parent))
@@ -178,9 +179,11 @@ def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
         title=str(request.get("description") or request.get("spec") or "a deletion request"),
         facts={key: str(value) for key, value in facts.items() if value is not None},
         measures=measures,
-        notes=_verdict(folder / "table.md"),
+        notes=_verdict(folder / run_files.TABLE),
         pictures=[
-            picture for place in (".", "pictures", "forgetting/pictures") for picture in _pictures(folder / place)
+            picture
+            for place in (".", run_files.PICTURES, f"{run_files.FORGETTING}/{run_files.PICTURES}")
+            for picture in _pictures(folder / place)
         ],
     )
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json, atomic_write_text, locked, remove, sweep
 from unlabeled.recipes.resolve import load_recipe, recipe_yaml
@@ -24,12 +25,6 @@ COMMAND = "UNLABELED_COMMAND"
 """Names the command of the process that started this one as one of several ranks."""
 CHECKOUT = Path(__file__).parents[2]
 """Where the package lies: a checkout if it was installed to be edited, else a folder of installed packages."""
-WRITTEN = (
-    "recipe.yaml", "metrics.csv", "environment.json", "data.json", "demo.json", "checkpoints", "backbone", "teacher",
-    "classifier", "probes", "forgetting", "pictures", "tensorboard", "wandb", "mlflow.db", "mlartifacts", "report.html",
-    "finetune.json", "record.json", "table.md", "rollbacks.json",
-)  # fmt: skip
-"""Everything a run writes at the top of its folder; nothing else is ever removed."""
 
 
 class Run:
@@ -41,30 +36,30 @@ class Run:
     @property
     def backbone(self) -> Path:
         """The timm folder of the trained backbone; present when the run has finished."""
-        return self.folder / "backbone"
+        return self.folder / run_files.BACKBONE
 
     @property
     def teacher(self) -> Path:
         """The timm folder of the teacher, where the method had one."""
-        return self.folder / "teacher"
+        return self.folder / run_files.TEACHER
 
     @property
     def checkpoint(self) -> Path:
         """The file a resumed run starts from."""
-        return self.folder / "checkpoints" / "last.ckpt"
+        return self.folder / run_files.LAST_CHECKPOINT
 
     @property
     def left_out(self) -> Path:
         """A forget split: which rows of the data a run that was made to forget does not hold any more."""
-        return self.folder / "forgetting" / "left_out.npz"
+        return self.folder / run_files.LEFT_OUT
 
     def forgets(self) -> bool:
         """Whether the folder is the result of forgetting, or is becoming it."""
-        return (self.folder / "forgetting" / "split.npz").is_file()
+        return (self.folder / run_files.SPLIT).is_file()
 
     def exists(self) -> bool:
         """Whether the folder holds a run."""
-        return (self.folder / "recipe.yaml").is_file()
+        return (self.folder / run_files.RECIPE).is_file()
 
     def finished(self) -> bool:
         """Whether training came to its end."""
@@ -76,7 +71,8 @@ class Run:
             raise UserError(
                 f"{self.folder} is no run folder (it has no recipe.yaml); start one with `unlabeled pretrain`."
             )
-        return load_recipe(self.folder / "recipe.yaml")  # the file: a run's folder may be called like a built-in recipe
+        # the file: a run's folder may be called like a built-in recipe
+        return load_recipe(self.folder / run_files.RECIPE)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where it is missing or broken."""
@@ -89,15 +85,15 @@ class Run:
     def begin(self, recipe: Recipe, command: str) -> None:
         """Write down what is going to be done, before anything is done; on resume, what is not yet written."""
         if not self.exists():
-            atomic_write_text(self.folder / "recipe.yaml", recipe_yaml(recipe))
-        if not (self.folder / "environment.json").is_file():
-            atomic_write_json(self.folder / "environment.json", environment(command))
+            atomic_write_text(self.folder / run_files.RECIPE, recipe_yaml(recipe))
+        if not (self.folder / run_files.ENVIRONMENT).is_file():
+            atomic_write_json(self.folder / run_files.ENVIRONMENT, environment(command))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes out of the folder; one that is made for it goes again if nothing comes into it."""
         busy = f"another process works in {self.folder}; wait for it, stop it, or choose another --out."
-        made, lock = not self.folder.exists(), self.folder / ".lock"
+        made, lock = not self.folder.exists(), self.folder / run_files.LOCK
         with locked(lock, wait=0, busy=busy):
             self.refuse_links()
             sweep(self.folder)
@@ -130,11 +126,11 @@ class Run:
         if not self.folder.is_dir():
             return None
         names = sorted(entry.name for entry in self.folder.iterdir())
-        return next((name for name in names if name != ".lock" and not name.endswith(".part")), None)
+        return next((name for name in names if name != run_files.LOCK and not name.endswith(".part")), None)
 
     def guests(self) -> list[str]:
         """The names of what lies in the folder and was not put there by training: exports, notes, other runs."""
-        return sorted(e.name for e in self.folder.iterdir() if e.name not in (*WRITTEN, ".lock"))
+        return sorted(e.name for e in self.folder.iterdir() if e.name not in (*run_files.WRITTEN, run_files.LOCK))
 
     def clear(self) -> None:
         """Remove what an earlier run wrote; anything else in the folder stays.
@@ -142,8 +138,8 @@ class Run:
         First what makes it finished, then what it would go on from, last what makes it a run: killed in between, it
         is never taken for more than it is.
         """
-        rest = [name for name in WRITTEN if name not in ("backbone", "checkpoints", "recipe.yaml")]
-        for name in ("backbone", "checkpoints", *rest, "recipe.yaml"):
+        first, last = (run_files.BACKBONE, run_files.CHECKPOINTS), run_files.RECIPE
+        for name in (*first, *(n for n in run_files.WRITTEN if n not in (*first, last)), last):
             remove(self.folder / name)
 
 

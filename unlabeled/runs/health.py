@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from unlabeled.backbones import Backbone
-from unlabeled.core import dist, rng
+from unlabeled.core import dist, rng, run_files
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.probes import knn_reading
@@ -51,5 +51,5 @@ class Health:
                 seen = Backbone(teacher).embed(self.sample.gather(np.arange(len(self.sample))))
                 row["teacher_knn_train_split"] = knn_reading(seen, labels)
         for picture in method.pictures(batch, step):
-            save_picture(picture, self.folder / "pictures", step.epoch + 1)
+            save_picture(picture, self.folder / run_files.PICTURES, step.epoch + 1)
         return row

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from unlabeled import backbones
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
-from unlabeled.core.files import atomic_folder, atomic_write_json
+from unlabeled.core.files import atomic_write_json
 from unlabeled.data import ImageSet
+from unlabeled.runs.classifier import save_classifier
 from unlabeled.runs.folder import Run
 from unlabeled.ssl.method import Method
 
@@ -27,7 +28,7 @@ def describe(run: Run, images: ImageSet) -> None:
         "classes": list(images.classes) if images.classes else None,
         "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
     }
-    atomic_write_json(run.folder / "data.json", facts)
+    atomic_write_json(run.folder / run_files.DATA, facts)
 
 
 def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
@@ -43,12 +44,7 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     if isinstance(teacher, nn.Module):
         backbones.save(_like(teacher, method.backbone), run.teacher)
     if isinstance(classifier, nn.Linear):
-        with atomic_folder(run.folder / "classifier") as folder:
-            save_file(
-                {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()},
-                folder / "model.safetensors",
-            )
-            atomic_write_json(folder / "config.json", {"classes": list(images.classes or ())})
+        save_classifier(run.folder, classifier, images.classes or ())
     if not run.recipe().data.store:
         describe(run, images)  # what is decoded batch by batch is known to be unreadable only now
     # last, because a backbone folder says that the run has finished

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from unlabeled.core import progress
+from unlabeled.core import progress, run_files
 from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.files import atomic_write_text
 from unlabeled.core.launch import ERRORS
@@ -41,8 +41,8 @@ def run_ranks(recipe: Recipe, run: Run, *, resume: bool, overwrite: bool) -> Non
     flags = [*["--resume"] * resume, *["--overwrite"] * overwrite, *["--quiet"] * progress.quiet()]
     with tempfile.TemporaryDirectory(prefix="unlabeled-ranks-") as name:
         folder = Path(name)
-        atomic_write_text(folder / "recipe.yaml", recipe_yaml(recipe))
-        command = [sys.executable, "-m", "unlabeled", "pretrain", str(folder / "recipe.yaml")]
+        atomic_write_text(folder / run_files.RECIPE, recipe_yaml(recipe))
+        command = [sys.executable, "-m", "unlabeled", "pretrain", str(folder / run_files.RECIPE)]
         common = {
             **os.environ,
             "WORLD_SIZE": str(count),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.backbones import Backbone
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import say
@@ -65,10 +66,10 @@ def demo(out: Path, epochs: int = 30) -> Demo:
         probe_model(fresh, train, test, name="random, BatchNorm calibrated", calibrate=True),
         probe_model(load_backbone(out), train, test, name="pretrained (SimCLR, no labels)"),
     ]
-    atomic_write_json(out / "demo.json", reports)
+    atomic_write_json(out / run_files.DEMO, reports)
     keep_report(run, {**reports[-1], "compared_with": reports[:-1]})
     say("3/4  forgetting: a small classifier unlearns the first class, reading no label …")
-    rows, forgotten = forget_a_class(train, test, out / "forgetting" / "demo")
+    rows, forgotten = forget_a_class(train, test, out / run_files.FORGETTING / "demo")
     say("4/4  writing the page …")
     page = report([out])
     return Demo(out, reports, rows, forgotten, page, time.monotonic() - start)

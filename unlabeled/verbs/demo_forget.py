@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unlabeled.core import run_files
 from unlabeled.data import ImageSet
 from unlabeled.probes.forgetting.classifier import Classifier, paper_cnn
 from unlabeled.probes.forgetting.epochs import Checkpoint
@@ -46,6 +47,6 @@ def forget_a_class(train: ImageSet, test: ImageSet, out: Path, number: int = 0) 
     task = Task(original, images, judged, split, limit=2000)
     method = LAF(SETTINGS)
     rows = Protocol(task, retrain_by(Retrain(TRAINING), task, out / "retrained"), out).run({"laf": method})
-    write_record(out / "record.json", task, method, rows[0], rows[-1], rows[1])
-    save_pictures(out / "pictures", [vars(row) for row in rows], train.classes, split.classes)
+    write_record(out / run_files.RECORD, task, method, rows[0], rows[-1], rows[1])
+    save_pictures(out / run_files.PICTURES, [vars(row) for row in rows], train.classes, split.classes)
     return rows, split.description

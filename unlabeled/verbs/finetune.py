@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from torch.nn import functional as F
 
 from unlabeled.backbones import load_config
+from unlabeled.core import run_files
 from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import leads
 from unlabeled.data import open_data
 from unlabeled.probes.scoring import judge
 from unlabeled.runs.banks import bank_of
+from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
 from unlabeled.runs.models import backbone_folder, load_backbone
 from unlabeled.verbs.pretrain import pretrain
@@ -87,7 +87,7 @@ def finetune(
 def _judged(run: Run) -> dict[str, Any]:
     result = accuracy(run)
     if leads():
-        atomic_write_json(run.folder / "finetune.json", result)
+        atomic_write_json(run.folder / run_files.FINETUNE, result)
     return result
 
 
@@ -98,8 +98,12 @@ def accuracy(run: Run) -> dict[str, Any]:
     size, channels = backbone.image_size, backbone.in_chans
     images = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels, store=config.store)
     truth = images.require_labels("testing a classifier")
-    weights = load_file(run.folder / "classifier" / "model.safetensors")
+    found = load_classifier(run.folder)
+    if found is None:
+        raise UserError(f"{run.folder} has no classifier; make one with: unlabeled finetune {run.folder}")
+    head = found[0]
     features = torch.from_numpy(np.asarray(bank_of(backbone, images).features, np.float32))
-    logits = F.linear(features, weights["weight"], weights["bias"])
-    judged = judge(logits, truth, np.arange(len(weights["weight"])))
-    return {"data": images.name, "labelled": run.read_json("data.json")["images"], **judged.asdict()}
+    with torch.inference_mode():
+        logits = head(features)
+    judged = judge(logits, truth, np.arange(head.out_features))
+    return {"data": images.name, "labelled": run.read_json(run_files.DATA)["images"], **judged.asdict()}

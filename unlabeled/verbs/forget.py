@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unlabeled import backbones
-from unlabeled.core.errors import UserError, first_line, nearest
-from unlabeled.core.files import atomic_folder, atomic_write_json, atomic_write_text, cache_dir
+from unlabeled.core import run_files
+from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.files import atomic_write_json, atomic_write_text, cache_dir
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.probes.arrays import Rows
@@ -33,6 +32,8 @@ from unlabeled.probes.forgetting.tables import ACCURACY, LEAKAGE, REPRESENTATION
 from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.recipes.training_data import held_out, pixel_prints, retained, trained_rows
 from unlabeled.report.forgetting import save_pictures
+from unlabeled.runs.classifier import load_classifier as saved_classifier
+from unlabeled.runs.classifier import save_classifier
 from unlabeled.runs.folder import Run, command_line, environment
 from unlabeled.runs.models import backbone_folder
 from unlabeled.verbs.pretrain import pretrain
@@ -110,23 +111,25 @@ def forget(
     say(f"forgetting {split.description}")
     with folder.lock():
         retrainer = _retrainer(source, task, trained, len(train)) if retrain and source.exists() else None
-        protocol = Protocol(task, retrainer, folder.folder / "forgetting", device=device)
+        protocol = Protocol(task, retrainer, folder.folder / run_files.FORGETTING, device=device)
         rows = protocol.run(methods, range(seed, seed + seeds))
         new = protocol.forgotten(methods[method], seed).model
         before, after = (next(r for r in rows if r.method == label) for label in ("original", method))
         gold = next((r for r in rows if r.method == "retrain"), None)
-        write_record(folder.folder / "record.json", task, methods[method], before, after, gold)
+        write_record(folder.folder / run_files.RECORD, task, methods[method], before, after, gold)
         said = verdict(rows)
         if gold is not None and (start := source.recipe().backbone.weights) is not None:
             said.append(
                 f"retrain: it started from {start}, as the original did; what those weights have met, it has met."
             )
         tables = [table(rows, names) for names in ((*ACCURACY, *TIMES), LEAKAGE, REPRESENTATION)]
-        atomic_write_text(folder.folder / "table.md", "\n\n".join([f"# {split.description}", *tables, *said]) + "\n")
-        atomic_write_json(folder.folder / "forgetting" / "rows.json", [_plain(row) for row in rows])
+        atomic_write_text(
+            folder.folder / run_files.TABLE, "\n\n".join([f"# {split.description}", *tables, *said]) + "\n"
+        )
+        atomic_write_json(folder.folder / run_files.FORGETTING / "rows.json", [_plain(row) for row in rows])
         gone = split.classes if split.removes_classes else ()
         first = [asdict(r) for r in rows if r.seed == seed and r.method in ("original", "retrain", "head_only", method)]
-        save_pictures(folder.folder / "forgetting" / "pictures", first, train.classes, gone)
+        save_pictures(folder.folder / run_files.FORGETTING / run_files.PICTURES, first, train.classes, gone)
         left_out = _left_out(split, trained, len(train))
         prints = pixel_prints(train.subset(left_out.retain_rows))
         replace(left_out, data=train.fingerprint, prints=prints).save(folder.left_out)
@@ -136,18 +139,8 @@ def forget(
 
 def load_classifier(model: str | Path) -> Classifier:
     """A run's backbone with its classifier, or without one where none was trained."""
-    folder = backbone_folder(model)
-    head_folder = Path(model) / "classifier"
-    backbone, head = backbones.load(folder), None
-    if (head_folder / "model.safetensors").is_file():
-        try:
-            weights = load_file(head_folder / "model.safetensors")
-            classes, dim = weights["weight"].shape
-            head = nn.Linear(dim, classes, bias="bias" in weights)
-            head.load_state_dict(weights)
-        except Exception as error:
-            raise UserError(f"{head_folder} is broken ({first_line(error)}); train the run again.") from error
-    return Classifier(backbone, head).eval()
+    backbone, found = backbones.load(backbone_folder(model)), saved_classifier(Path(model))
+    return Classifier(backbone, found[0] if found else None).eval()
 
 
 def _method(name: str, settings: Sequence[str]) -> Forgetter:
@@ -176,7 +169,7 @@ def _data_of(source: Run, data: str | None, data_dir: str | None) -> tuple[str, 
 
 def _input_of(source: Run, model: Classifier) -> tuple[int | None, int | None]:
     """Size and channels to decode to: those of the run, else those of the backbone."""
-    shape = source.read_json("data.json").get("shape")
+    shape = source.read_json(run_files.DATA).get("shape")
     if not shape:
         config: dict[str, tuple[int, int, int]] = model.extractor.pretrained_cfg  # type: ignore[assignment]
         shape = config["input_size"]
@@ -199,7 +192,7 @@ def _left_out(split: ForgetSplit, trained: Rows, everything: int) -> ForgetSplit
 
 def _refuse_other_request(folder: Run, split: ForgetSplit) -> None:
     """Keep the record of a request from being replaced by that of another."""
-    path = folder.folder / "forgetting" / "split.npz"
+    path = folder.folder / run_files.SPLIT
     if path.is_file() and not np.array_equal((kept := ForgetSplit.load(path)).forget_rows, split.forget_rows):
         raise UserError(
             f"{folder.folder} holds the answer to another request ({kept.description}); choose another --out."
@@ -256,7 +249,7 @@ def _retrainer(source: Run, task: Task, trained: Rows, everything: int) -> Retra
 
     def retrain(seed: int) -> Trained:
         key = f"{fingerprint(task.original)}-{task.train.subset(task.split.retain_rows).fingerprint[:16]}-s{seed}"
-        home = cache_dir() / "forgetting"
+        home = cache_dir() / run_files.FORGETTING
         left_out = _left_out(task.split, trained, everything)
         left_out.save(home / f"{key}.npz")
         data = recipe.data.model_copy(update={"without": str(home / f"{key}.npz"), "corrupt": None, "labels": None})
@@ -278,16 +271,13 @@ def _retrainer(source: Run, task: Task, trained: Rows, everything: int) -> Retra
 
 def _export(new: Classifier, model: str | Path, folder: Run) -> None:
     source = Run(model)
-    for name in ("recipe.yaml", "data.json"):
+    for name in (run_files.RECIPE, run_files.DATA):
         if (source.folder / name).is_file():
             atomic_write_text(folder.folder / name, (source.folder / name).read_text())
-    atomic_write_json(folder.folder / "environment.json", environment(command_line()))
-    if new.head is not None:
-        with atomic_folder(folder.folder / "classifier") as part:
-            weights = {k: v.detach().cpu().contiguous() for k, v in new.head.state_dict().items()}
-            save_file(weights, part / "model.safetensors")
-            config = source.folder / "classifier" / "config.json"
-            shutil.copyfile(config, part / "config.json")
+    atomic_write_json(folder.folder / run_files.ENVIRONMENT, environment(command_line()))
+    before = saved_classifier(source.folder)
+    if isinstance(new.head, nn.Linear) and before is not None:
+        save_classifier(folder.folder, new.head, before[1])
     backbones.save(new.extractor, folder.backbone)
 
 

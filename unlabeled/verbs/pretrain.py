@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from unlabeled.core import dist
+from unlabeled.core import dist, run_files
 from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.core.launch import launched
@@ -128,7 +128,7 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         # only now is it sure that the run can start: an older one is not given up before
         if not resume:
             run.clear()
-        elif recipe.data.store and run.read_json("data.json").get("fingerprint") not in (None, images.fingerprint):
+        elif recipe.data.store and run.read_json(run_files.DATA).get("fingerprint") not in (None, images.fingerprint):
             raise UserError(
                 f"the images of '{recipe.data.name}' are not those that {run.folder} learned from so far; put the old "
                 "ones back, or start again with --overwrite."

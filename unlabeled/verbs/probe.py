@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from unlabeled.backbones import Backbone, calibrate_batchnorm
-from unlabeled.core import dist
+from unlabeled.core import dist, run_files
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
 from unlabeled.core.progress import say
@@ -124,7 +124,7 @@ def _open(model: str, data: str | None, data_dir: str | None, like: str | None) 
         config = source.recipe().data
         if data is None:
             data, data_dir, store = config.name, data_dir or config.dir, config.store
-        size, channels = (source.read_json("data.json").get("shape") or [None, None])[:2][::-1]
+        size, channels = (source.read_json(run_files.DATA).get("shape") or [None, None])[:2][::-1]
     if not run.exists() and model != "pixels" and not model.startswith("timm:"):
         size, channels = input_size(model)[:2][::-1]
     train, test = (
@@ -175,9 +175,9 @@ def keep_report(
     """Write a report, and a picture of it, into the run's ``probes/`` folder; what was measured before stays in it."""
     parts = (str(report["data"]), layer, pool, "calibrated" if calibrated else None)
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in "-".join(filter(None, parts))).strip("-.")
-    path = run.folder / "probes" / f"{safe}.json"
+    path = run.folder / run_files.PROBES / f"{safe}.json"
     run.refuse_links()
-    report = _joined(run.read_json(f"probes/{path.name}"), report)
+    report = _joined(run.read_json(f"{run_files.PROBES}/{path.name}"), report)
     atomic_write_json(path, report)
     _draw(path, [report])
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_text, expect_file
 from unlabeled.core.progress import progress, say
@@ -43,8 +44,8 @@ def report(
     folders = [Run(folder) for folder in runs]
     for run in folders:
         run.recipe()
-    path = Path(out) if out is not None else folders[0].folder / "report.html"
-    expect_file(path, "report.html")
+    path = Path(out) if out is not None else folders[0].folder / run_files.REPORT
+    expect_file(path, run_files.REPORT)
     contents = []
     with progress("report", len(folders)) as tick:
         for run, name in zip(folders, _names(folders), strict=True):

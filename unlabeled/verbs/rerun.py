@@ -6,13 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import say
 from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.folder import Run, environment
 from unlabeled.verbs.pretrain import pretrain
 
-PARTS = ("backbone", "teacher", "classifier")
+PARTS = (run_files.BACKBONE, run_files.TEACHER, run_files.CLASSIFIER)
 COMPARED = ("python", "processor", "threads", "accelerators", "versions", "source")
 """What of ``environment.json`` can change the bits of a result."""
 
@@ -50,16 +51,16 @@ def rerun(run: str | Path, out: str | Path | None = None) -> Rerun:
     original = Run(run)
     recipe = original.recipe()
     if original.forgets():
-        command = original.read_json("environment.json").get("command", "unlabeled forget …")
+        command = original.read_json(run_files.ENVIRONMENT).get("command", "unlabeled forget …")
         raise UserError(f"{run} was made by forgetting; repeat it with another --out: {command}")
     if not original.finished():
         raise UserError(f"the run {run} has not finished; go on with: unlabeled pretrain {run} --resume")
     repeated = Run(out if out is not None else f"{str(run).rstrip('/')}-rerun")
     if repeated.folder.resolve() == original.folder.resolve():
         raise UserError("--out is the run itself, which is never changed; choose another folder.")
-    before = original.read_json("environment.json")
+    before = original.read_json(run_files.ENVIRONMENT)
     pretrain(_as_then(recipe, before.get("threads")), repeated.folder, resume=repeated.exists())
-    prints = [found.read_json("data.json").get("fingerprint") for found in (original, repeated)]
+    prints = [found.read_json(run_files.DATA).get("fingerprint") for found in (original, repeated)]
     if prints[0] is not None and prints[0] != prints[1]:
         raise UserError(
             f"the images of '{recipe.data.name}' are not those that {run} was trained on (their fingerprint was "

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unlabeled.core import run_files
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import remove
 from unlabeled.core.progress import say
@@ -86,7 +87,7 @@ def _find(folder: Path) -> Iterator[Path]:
             f"{folder} is no folder; runs are made by `unlabeled pretrain`, in runs/ unless told otherwise."
         )
     for path, folders, files in os.walk(folder):
-        if "recipe.yaml" in files:
+        if run_files.RECIPE in files:
             folders.clear()
             yield Path(path)
         elif len(Path(path).relative_to(folder).parts) >= DEPTH:
@@ -118,14 +119,14 @@ def _row(folder: Path, top: Path) -> RunRow:
         data=recipe.data.name,
         epoch=max((row.get("epoch", 0.0) for row in readings), default=0.0),
         epochs=recipe.epochs,
-        started=str(run.read_json("environment.json").get("started", "")),
+        started=str(run.read_json(run_files.ENVIRONMENT).get("started", "")),
         megabytes=size,
         figures=figures,
     )
 
 
 def _busy(run: Run) -> bool:
-    if not (run.folder / ".lock").exists():
+    if not (run.folder / run_files.LOCK).exists():
         return False
     try:
         with run.lock():
@@ -170,9 +171,9 @@ def clean(rows: Sequence[RunRow], what: str, *, really: bool = False) -> list[Pa
         run = Run(row.folder)
         if what == "unfinished":
             # a recipe alone may be one that somebody wrote
-            target, due = run.folder, row.state == "stopped" and (run.folder / "environment.json").is_file()
+            target, due = run.folder, row.state == "stopped" and (run.folder / run_files.ENVIRONMENT).is_file()
         else:
-            target, due = run.folder / "checkpoints", row.state == "finished" and run.checkpoint.parent.is_dir()
+            target, due = run.folder / run_files.CHECKPOINTS, row.state == "finished" and run.checkpoint.parent.is_dir()
         if not due:
             continue
         gone.append(target)

@@ -9,6 +9,7 @@ import typer
 
 from unlabeled.cli import completion
 from unlabeled.cli.options import Overrides, Quiet, app, result
+from unlabeled.core import run_files
 
 
 @app.command("pretrain")
@@ -33,7 +34,7 @@ def pretrain_command(
 
     # a name that is both a built-in recipe's and a run's means the run only where one is to go on
     is_run = Run(recipe).exists() and (resume or recipe not in builtin_recipes())
-    resolved = load_recipe(Path(recipe) / "recipe.yaml" if is_run else recipe, overrides or ())
+    resolved = load_recipe(Path(recipe) / run_files.RECIPE if is_run else recipe, overrides or ())
     if dry_run:
         typer.echo(show_dry_run(try_out(resolved)))
         return

@@ -1,0 +1,37 @@
+"""The names of everything that a run writes at the top of its folder, each once."""
+
+from __future__ import annotations
+
+RECIPE = "recipe.yaml"
+METRICS = "metrics.csv"
+ENVIRONMENT = "environment.json"
+DATA = "data.json"
+DEMO = "demo.json"
+CHECKPOINTS = "checkpoints"
+BACKBONE = "backbone"
+TEACHER = "teacher"
+CLASSIFIER = "classifier"
+PROBES = "probes"
+FORGETTING = "forgetting"
+PICTURES = "pictures"
+TENSORBOARD = "tensorboard"
+WANDB = "wandb"
+MLFLOW = ("mlflow.db", "mlartifacts")
+REPORT = "report.html"
+FINETUNE = "finetune.json"
+RECORD = "record.json"
+TABLE = "table.md"
+ROLLBACKS = "rollbacks.json"
+
+LOCK = ".lock"
+"""Held while a process works in the folder."""
+LAST_CHECKPOINT = f"{CHECKPOINTS}/last.ckpt"
+EPOCH_CHECKPOINT = f"{CHECKPOINTS}/epoch.ckpt"
+LEFT_OUT = f"{FORGETTING}/left_out.npz"
+SPLIT = f"{FORGETTING}/split.npz"
+
+WRITTEN = (
+    RECIPE, METRICS, ENVIRONMENT, DATA, DEMO, CHECKPOINTS, BACKBONE, TEACHER, CLASSIFIER, PROBES, FORGETTING, PICTURES,
+    TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, RECORD, TABLE, ROLLBACKS,
+)  # fmt: skip
+"""Nothing else in the folder is ever removed."""
