@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,12 @@ from unlabeled.backbones.interop import load_weights
 from unlabeled.core.errors import UserError
 
 Weights = dict[str, Tensor]
+
+
+class Unknown:
+    """Of a class that nobody vouches for."""
+
+
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0}
 
 
@@ -109,7 +114,7 @@ def test_a_real_torchvision_transformer(tmp_path: Path) -> None:
     torch.save({"model": source.state_dict()}, tmp_path / "weights.pth")
     report = load_weights(model, tmp_path / "weights.pth")
     assert "torchvision ViT" in report.layout
-    assert set(report.unused) == {"heads.head.weight", "heads.head.bias"}
+    assert set(report.unused) == {"head.weight", "head.bias"}
     source.heads = nn.Identity()
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -150,14 +155,61 @@ def test_positions_are_resampled_for_another_image_size(tmp_path: Path) -> None:
     assert model(torch.zeros(1, 3, 48, 48)).shape == (1, 48)
 
 
-def test_what_does_not_fit_is_named_and_kept(tmp_path: Path) -> None:
-    source, model = resnet(1), timm.create_model("resnet18", num_classes=0, in_chans=1)
-    stem = model.conv1.weight.clone()
+def test_first_layers_are_fitted_to_gray_images_and_to_more_bands(tmp_path: Path) -> None:
+    source = resnet(1)
     torch.save(source.state_dict(), tmp_path / "weights.pth")
-    report = load_weights(model, tmp_path / "weights.pth")
-    assert report.mismatched == ("conv1.weight",)
-    assert "1 mismatched: conv1.weight" in str(report)
-    assert torch.equal(model.conv1.weight, stem)
+    for channels in (1, 5):
+        model = timm.create_model("resnet18", num_classes=0, in_chans=channels)
+        assert load_weights(model, tmp_path / "weights.pth").resized == ("conv1.weight",)
+        gray = torch.rand(2, 1, 32, 32)
+        with torch.no_grad():  # the same gray picture in every channel, as a colour network sees it
+            wanted = source.conv1(gray.expand(-1, 3, -1, -1))
+            assert channels == 5 or torch.allclose(model.conv1(gray), wanted, atol=1e-5)
+    # of five bands, the first four repeat red, green, blue, red; all are scaled by 3/5
+    torch.testing.assert_close(model.conv1.weight[:, [0, 1, 2, 0, 1]], model.conv1.weight)
+    torch.testing.assert_close(model.conv1.weight[:, :3], source.conv1.weight * 3 / 5)
+    torch.save({k: v.sum(1, keepdim=True) if k == "conv1.weight" else v for k, v in source.state_dict().items()},
+               tmp_path / "gray.pth")  # fmt: skip
+    colour = resnet(2)
+    load_weights(colour, tmp_path / "gray.pth")
+    torch.testing.assert_close(colour.conv1.weight.sum(1), source.conv1.weight.sum(1))
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "words"),
+    [
+        ("resnet50", "resnet18", "it fits 'resnet50': --architecture resnet50"),
+        ("resnet34", "resnet18", "the file has 80 more of the same kind .* it fits 'resnet34'"),  # 18 is a part of 34
+        ("resnet18", "resnet34", "100 of 180 tensors fit, 80 are missing"),
+        ("resnet18", "resnet50", "it fits 'resnet18'"),
+    ],
+)
+def test_another_network_is_refused_with_counts_and_its_name(made: str, asked: str, words: str, tmp_path: Path) -> None:
+    torch.save(timm.create_model(made).state_dict(), tmp_path / "weights.pth")
+    model = timm.create_model(asked, num_classes=0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=words):
+        load_weights(model, tmp_path / "weights.pth")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    report = load_weights(model, tmp_path / "weights.pth", partial=True)
+    assert report.matched
+    assert not report.whole
+
+
+def test_a_deeper_transformer_is_another_network(tmp_path: Path) -> None:
+    torch.save(vit(1, depth=3).state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="11 more of the same kind"):
+        load_weights(vit(2), tmp_path / "weights.pth")
+
+
+def test_a_classifier_is_kept_where_it_reads_the_embedding(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    source, model = timm.create_model("resnet18", num_classes=7).eval(), resnet(2)
+    torch.save({"state_dict": under("module.", source.state_dict())}, tmp_path / "weights.pth")
+    assert load_weights(model, tmp_path / "weights.pth", classifier=True).classes == 7
+    assert same(model, source)
+    torch.save({"state_dict": under("module.encoder_q.", source.state_dict())}, tmp_path / "moco.pth")
+    assert load_weights(resnet(2), tmp_path / "moco.pth", classifier=True).classes == 0  # MoCo's fc is a projection
 
 
 def test_zero_matches_are_refused(tmp_path: Path) -> None:
@@ -170,7 +222,7 @@ def test_zero_matches_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_that_would_run_code_or_are_broken_are_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {}, "args": argparse.Namespace(lr=1)}, tmp_path / "code.pth")
+    torch.save({"state_dict": {}, "args": Unknown()}, tmp_path / "code.pth")
     with pytest.raises(UserError, match="would run code"):
         load_weights(resnet(1), tmp_path / "code.pth")
     held: dict[str, Any] = {}

@@ -105,3 +105,36 @@ def test_mistakes_are_one_line(swav: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match=r"is a file; make a backbone of it first: unlabeled import"):
         load_backbone(swav)
+
+
+def test_the_folder_says_where_it_comes_from_and_keeps_the_classifier(theirs: Any, tmp_path: Path) -> None:
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    assert adopt(tmp_path / "w.pth", "resnet18", tmp_path / "bb", image_size=32).classes == 1000
+    (step,) = backbones.read_lineage(tmp_path / "bb")
+    assert (step.did, step.source, step.name) == ("import", str(tmp_path / "w.pth"), "resnet18")
+    assert step.digest == backbones.digest_of(tmp_path / "w.pth")
+    images = torch.randn(2, 3, 32, 32)
+    plain = timm.create_model(f"local-dir:{tmp_path / 'bb'}", pretrained=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), theirs(images))
+        torch.testing.assert_close(backbones.load(tmp_path / "bb", classifier=True)(images), theirs(images))
+        assert backbones.load(tmp_path / "bb")(images).shape == (2, 512)
+    assert backbones.lineage_of(backbones.load(tmp_path / "bb")) == (step,)
+    (tmp_path / "bb" / "lineage.json").write_text("[")
+    with pytest.raises(UserError, match="is no lineage"):
+        backbones.load(tmp_path / "bb")
+
+
+def test_a_saved_transformer_takes_images_of_another_size(tmp_path: Path) -> None:
+    small = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    for name in ("vit_tiny_patch16_224", "vit_small_patch16_dinov3", "vit_small_patch14_reg4_dinov2"):
+        model = backbones.create(name, in_chans=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3, seed=0, **small)
+        backbones.save(model, tmp_path / name)
+        larger = backbones.load(tmp_path / name, image_size=48)
+        assert larger(torch.zeros(1, 3, 48, 48)).shape == (1, 48)
+        back = backbones.load(tmp_path / name, image_size=32)
+        assert all(torch.equal(value, back.state_dict()[key]) for key, value in model.state_dict().items())
+        with pytest.raises(UserError, match=r"not see 4 of 36 .* data.size=32 or data.size=40"):
+            backbones.load(tmp_path / name, image_size=36)
+        backbones.save(larger, tmp_path / "larger")
+        assert backbones.load(tmp_path / "larger")(torch.zeros(1, 3, 48, 48)).shape == (1, 48)

@@ -3,7 +3,8 @@
 from unlabeled.backbones.calibrate import calibrate_batchnorm
 from unlabeled.backbones.create import check_name, create
 from unlabeled.backbones.features import Backbone, layer_names
-from unlabeled.backbones.interop import IMAGENET, LoadReport, adopt, load_weights
+from unlabeled.backbones.interop import IMAGENET, LoadReport, adopt, load_weights, normalisation
+from unlabeled.backbones.lineage import Origin, Seen, digest_of, lineage_of, read_lineage, remember_lineage
 from unlabeled.backbones.small import SMALL
 from unlabeled.backbones.storage import load, load_config, save
 
@@ -12,13 +13,20 @@ __all__ = [
     "SMALL",
     "Backbone",
     "LoadReport",
+    "Origin",
+    "Seen",
     "adopt",
     "calibrate_batchnorm",
     "check_name",
     "create",
+    "digest_of",
     "layer_names",
+    "lineage_of",
     "load",
     "load_config",
     "load_weights",
+    "normalisation",
+    "read_lineage",
+    "remember_lineage",
     "save",
 ]

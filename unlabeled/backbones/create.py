@@ -69,13 +69,15 @@ def create(
     check_name(name)
     refuse_reserved(model_args, "backbone.args")
     overlay = {"mean": tuple(mean), "std": tuple(std), "input_size": (in_chans, image_size, image_size)}
-    arguments = {"in_chans": in_chans, **model_args}
+    own = {"global_pool": "token"} if "dinov3" in name and name.startswith("vit") else {}  # as DINOv3 is evaluated
+    arguments = {"in_chans": in_chans, **own, **model_args}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         model = _build(name, {"img_size": image_size, **arguments}, arguments, overlay)
     cfg: Any = model.pretrained_cfg
     cfg["architecture"] = name
+    check_patches(model, name, image_size)
     _try(model, name, in_chans, image_size)
     return model
 
@@ -93,6 +95,26 @@ def _build(name: str, sized: dict[str, Any], unsized: dict[str, Any], overlay: d
             continue
         return remember_arguments(model, arguments)
     raise UserError(f"backbone.args: timm's '{name}' cannot be built with {sized}: {error}") from error
+
+
+def check_patches(model: nn.Module, name: str, image_size: int) -> None:
+    """Make sure that a transformer's patches cover the whole image.
+
+    Raises:
+        UserError: a rest of the image would not be seen; the next sizes that fit are named.
+    """
+    patch: Any = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if patch is None:
+        return
+    side = max(patch) if isinstance(patch, tuple) else int(patch)
+    rest = image_size % side
+    if rest:
+        smaller, larger = image_size - rest, image_size - rest + side
+        sizes = f"data.size={smaller} or data.size={larger}" if smaller else f"data.size={larger}"
+        raise UserError(
+            f"'{name}' cuts images into patches of {side} pixels and would not see {rest} of {image_size} rows and "
+            f"columns; set {sizes} (or backbone.args.patch_size to a divisor of {image_size})."
+        )
 
 
 def remember_arguments(model: nn.Module, arguments: Mapping[str, Any]) -> nn.Module:

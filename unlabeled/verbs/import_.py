@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unlabeled import backbones
-from unlabeled.backbones import LoadReport
+from unlabeled.backbones import LoadReport, Origin, digest_of, remember_lineage
 from unlabeled.core.errors import UserError
 from unlabeled.recipes.load import apply_overrides
 
@@ -21,22 +21,26 @@ def adopt(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
     model_args: Sequence[str] = (),
+    partial: bool = False,
 ) -> LoadReport:
     """Read a foreign checkpoint and write a timm folder that everything here, and timm, loads.
 
     Args:
-        file: safetensors or torch weights of timm, torchvision, lightly, MAE, SwAV, DINO, MoCo, …
+        file: safetensors or torch weights of timm, torchvision, transformers, lightly, MAE, SwAV, DINO, MoCo, CLIP, …:
+            a file, the index of several, or a model's folder.
         architecture: timm's name of what it was trained as.
         out: the folder; replaced if it holds a backbone.
         image_size, in_chans: of the images; default: the architecture's own size, in colour.
-        mean, std: of the normalisation the weights were trained with, per channel; default: ImageNet's.
+        mean, std: of the normalisation the weights were trained with, per channel; default:
+            :func:`unlabeled.backbones.normalisation`.
         model_args: ``"key=value"`` arguments of the timm model.
+        partial: take what fits, although the file and the architecture are not the same network.
 
     Returns:
         What matched.
 
     Raises:
-        UserError: nothing fits, the architecture is unknown, or ``out`` is something else.
+        UserError: the file is of another architecture, the architecture is unknown, or ``out`` is something else.
     """
     out = Path(out)
     if out.exists() and not (out / "config.json").is_file() and (out.is_file() or any(out.iterdir())):
@@ -44,20 +48,29 @@ def adopt(
     for name, values in (("mean", mean), ("std", std)):
         if values and len(values) not in (1, in_chans):
             raise UserError(f"--{name} needs one number or {in_chans}, not {len(values)}.")
-    arguments = apply_overrides({}, model_args)
-    usual = backbones.IMAGENET if in_chans == 3 else ((0.5,) * in_chans, (0.5,) * in_chans)
     model, report = backbones.adopt(
         file,
         architecture,
         in_chans=in_chans,
         image_size=image_size,
-        mean=_each(mean, in_chans) or usual[0],
-        std=_each(std, in_chans) or usual[1],
-        **arguments,
+        mean=_each(mean, in_chans),
+        std=_each(std, in_chans),
+        partial=partial,
+        classifier=True,
+        **apply_overrides({}, model_args),
     )
-    backbones.save(model, out)
+    came_from = Origin(did="import", source=str(file), digest=digest_of(Path(file).expanduser()), name=architecture)
+    backbones.save(remember_lineage(model, [came_from]), out)
     return report
 
 
 def _each(values: Sequence[float], channels: int) -> tuple[float, ...]:
     return tuple(values) * (channels if len(values) == 1 else 1)
+
+
+def taken(folder: str | Path) -> str:
+    """One line on the images that a backbone's folder wants: size, channels, normalisation."""
+    cfg = backbones.load_config(folder)["pretrained_cfg"]
+    channels, *sides = cfg["input_size"]
+    mean, std = (", ".join(f"{value:.3g}" for value in cfg[name]) for name in ("mean", "std"))
+    return f"images: {channels}×{sides[0]}×{sides[1]}, mean {mean}, std {std} (other weights: --mean, --std)"
