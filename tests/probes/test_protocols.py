@@ -1,6 +1,5 @@
 """The suite, its intervals and draws; class-incremental learning; few labels; episodes."""
 
-import doctest
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from unlabeled.core.errors import UserError
-from unlabeled.probes import fewshot, incremental, intervals, run_episodes, run_few_labels, run_incremental, run_probes
+from unlabeled.probes import incremental, intervals, run_episodes, run_few_labels, run_incremental, run_probes
 from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.fetril import FeTrILProbe
 from unlabeled.probes.lda import LDAProbe
@@ -36,10 +35,6 @@ def spoiled(value):
 
 def one_class():
     return FeatureBank.from_arrays(bank().features, np.zeros(400, int))
-
-
-def test_docstrings():
-    assert all(doctest.testmod(module).failed == 0 for module in (intervals, incremental, fewshot))
 
 
 class TestSuite:

@@ -13,7 +13,7 @@ from unlabeled.probes.arrays import Rows
 from unlabeled.probes.fewshot import labelled_rows
 from unlabeled.probes.forgetting.images import UnlabelledImages
 from unlabeled.probes.forgetting.split import PRINT, ForgetSplit, Prints, forget_split
-from unlabeled.recipes.schema import Recipe
+from unlabeled.recipes.schema import DataConfig, Recipe
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -24,17 +24,24 @@ def training_images(recipe: Recipe) -> ImageSet:
     Raises:
         UserError: the data cannot be had, or lack the labels that are asked for.
     """
-    data = recipe.data
-    images = open_data(
+    return _as_asked(open_split(recipe.data, "train"), recipe)
+
+
+def open_split(data: DataConfig, split: str) -> ImageSet:
+    """Open a split as a recipe's ``data`` section says, with every setting in it.
+
+    Raises:
+        UserError: the data cannot be had.
+    """
+    return open_data(
         data.name,
-        "train",
+        split,
         data_dir=data.dir,
         size=data.size,
         channels=data.channels,
         max_bad_fraction=data.max_bad_fraction,
         store=data.store,
     )
-    return _as_asked(images, recipe)
 
 
 def labelled_part(images: ImageSet, recipe: Recipe) -> Rows:

@@ -18,13 +18,15 @@ from torch import Tensor
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
 from unlabeled.core.errors import first_line
-from unlabeled.data import ImageSet, open_data
+from unlabeled.data import ImageSet
 from unlabeled.engine.batches import Shuffled
 from unlabeled.probes.search import search
 from unlabeled.recipes.schema import Recipe
+from unlabeled.recipes.training_data import open_split
 from unlabeled.report import Atlas, Cell, Confusion, Gallery, Projection
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.folder import Run
+from unlabeled.runs.images import data_of
 from unlabeled.runs.models import load_backbone
 from unlabeled.runs.prepared import Prepared, prepare
 from unlabeled.ssl.method import Batch, DataInfo, Method, Step
@@ -63,10 +65,7 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     """
     recipe = as_finished(recipe, run, data_dir)
     ready = prepare(recipe)
-    train, config = ready.images, recipe.data
-    channels, height, width = train.shape
-    size = config.size or (height if height == width else None)
-    test = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels, store=config.store)
+    train, test = ready.images, open_split(data_of(run, data_dir=data_dir), "test")
     held, known = _some(test, points), _some(train, bank)
     backbone = load_backbone(run.folder)
     features, memory = (normalize(np.asarray(bank_of(backbone, s).features, np.float32)) for s in (held, known))

@@ -14,11 +14,12 @@ from unlabeled.core import run_files
 from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import leads
-from unlabeled.data import open_data
 from unlabeled.probes.scoring import judge
+from unlabeled.recipes.training_data import open_split
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
+from unlabeled.runs.images import data_of
 from unlabeled.runs.models import backbone_folder, load_backbone
 from unlabeled.verbs.pretrain import pretrain
 
@@ -93,10 +94,8 @@ def _judged(run: Run) -> dict[str, Any]:
 
 def accuracy(run: Run) -> dict[str, Any]:
     """Top-1 accuracy, with its bootstrap interval, of a run's classifier on the test split of its data."""
-    config = run.recipe().data
     backbone = load_backbone(run.folder)
-    size, channels = backbone.image_size, backbone.in_chans
-    images = open_data(config.name, "test", data_dir=config.dir, size=size, channels=channels, store=config.store)
+    images = open_split(data_of(run), "test")
     truth = images.require_labels("testing a classifier")
     found = load_classifier(run.folder)
     if found is None:

@@ -16,7 +16,7 @@ from unlabeled.core import run_files
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json, atomic_write_text, cache_dir
 from unlabeled.core.progress import say
-from unlabeled.data import ImageSet, open_data
+from unlabeled.data import ImageSet
 from unlabeled.probes.arrays import Rows
 from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
 from unlabeled.probes.forgetting.epochs import Checkpoint
@@ -30,12 +30,14 @@ from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
 from unlabeled.probes.forgetting.store import Trained, cached
 from unlabeled.probes.forgetting.tables import ACCURACY, LEAKAGE, REPRESENTATION, table, verdict
 from unlabeled.recipes.load import apply_overrides, explain
+from unlabeled.recipes.schema import DataConfig
 from unlabeled.recipes.training_data import held_out, pixel_prints, retained, trained_rows
 from unlabeled.report.forgetting import save_pictures
 from unlabeled.runs.classifier import load_classifier as saved_classifier
 from unlabeled.runs.classifier import save_classifier
 from unlabeled.runs.folder import Run, command_line, environment
-from unlabeled.runs.models import backbone_folder
+from unlabeled.runs.images import data_of, splits_of
+from unlabeled.runs.models import backbone_folder, input_size
 from unlabeled.verbs.pretrain import pretrain
 
 TIMES = ("seconds", "time_ratio")
@@ -89,12 +91,7 @@ def forget(
     methods = {name: _method(name, settings if name == method else ()) for name in dict.fromkeys([method, *compare])}
     source = Run(model)
     original = load_classifier(model)
-    name, where = _data_of(source, data, data_dir)
-    size, channels = _input_of(source, original)
-    store = data is not None or source.recipe().data.store
-    train, test = (
-        open_data(name, part, data_dir=where, size=size, channels=channels, store=store) for part in ("train", "test")
-    )
+    train, test = splits_of(_data_of(source, data, data_dir))
     trained = _trained(train, source)
     split = _split(what, train, trained, source, seed)
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
@@ -158,22 +155,12 @@ def _method(name: str, settings: Sequence[str]) -> Forgetter:
     return built
 
 
-def _data_of(source: Run, data: str | None, data_dir: str | None) -> tuple[str, str | None]:
-    if data is not None:
-        return data, data_dir
-    if not source.exists():
-        raise UserError(f"{source.folder} does not say what it was trained on; give --data.")
-    config = source.recipe().data
-    return config.name, data_dir or config.dir
-
-
-def _input_of(source: Run, model: Classifier) -> tuple[int | None, int | None]:
-    """Size and channels to decode to: those of the run, else those of the backbone."""
-    shape = source.read_json(run_files.DATA).get("shape")
-    if not shape:
-        config: dict[str, tuple[int, int, int]] = model.extractor.pretrained_cfg  # type: ignore[assignment]
-        shape = config["input_size"]
-    return int(shape[1]), int(shape[0])
+def _data_of(source: Run, data: str | None, data_dir: str | None) -> DataConfig:
+    config = data_of(source, data, data_dir)
+    if source.exists():
+        return config
+    channels, size, _ = input_size(source.folder)
+    return config.model_copy(update={"channels": channels, "size": size})
 
 
 def _trained(images: ImageSet, source: Run) -> Rows:

@@ -14,11 +14,13 @@ from unlabeled.core import dist, run_files
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
 from unlabeled.core.progress import say
-from unlabeled.data import ImageSet, open_data
+from unlabeled.data import ImageSet
 from unlabeled.probes.suite import PROBES, run_probes
+from unlabeled.recipes.schema import DataConfig
 from unlabeled.report import probe_chart
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.folder import Run
+from unlabeled.runs.images import data_of, splits_of
 from unlabeled.runs.models import Pixels, check_model, input_size, open_model
 from unlabeled.verbs.protocols import Protocols
 
@@ -118,20 +120,11 @@ def _open(model: str, data: str | None, data_dir: str | None, like: str | None) 
     run = Run(model)
     # what has no data or size of its own takes those of the run it is compared with
     source = run if run.exists() or like is None else Run(like)
-    size = channels = None
-    store = True
-    if source.exists():
-        config = source.recipe().data
-        if data is None:
-            data, data_dir, store = config.name, data_dir or config.dir, config.store
-        size, channels = (source.read_json(run_files.DATA).get("shape") or [None, None])[:2][::-1]
+    config = data_of(source, data if source.exists() or data else DataConfig().name, data_dir)
     if not run.exists() and model != "pixels" and not model.startswith("timm:"):
-        size, channels = input_size(model)[:2][::-1]
-    train, test = (
-        open_data(data or "fashion-mini", split, data_dir=data_dir, size=size, channels=channels, store=store)
-        for split in ("train", "test")
-    )
-    return train, test
+        channels, size, _ = input_size(model)
+        config = config.model_copy(update={"channels": channels, "size": size})
+    return splits_of(config)
 
 
 def probe_all(
