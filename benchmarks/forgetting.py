@@ -25,26 +25,26 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _results import machine, save, section
 
 from unlabeled.data import open_data
-from unlabeled.probes.forgetting import methods as m
-from unlabeled.probes.forgetting.boundary import BoundaryExpandConfig, BoundaryShrinkConfig
-from unlabeled.probes.forgetting.classifier import Classifier, paper_cnn
-from unlabeled.probes.forgetting.embed import apply_head, embed_all
-from unlabeled.probes.forgetting.epochs import Checkpoint, Seconds
-from unlabeled.probes.forgetting.evaluate import Task
-from unlabeled.probes.forgetting.finetune import FineTuneConfig
-from unlabeled.probes.forgetting.forgetter import ForgetData, Forgetter
-from unlabeled.probes.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
-from unlabeled.probes.forgetting.l1_sparse import L1SparseConfig
-from unlabeled.probes.forgetting.laf import LAFConfig
-from unlabeled.probes.forgetting.laf_r import LAFRConfig
-from unlabeled.probes.forgetting.measures import accuracy
-from unlabeled.probes.forgetting.protocol import Protocol, Row
-from unlabeled.probes.forgetting.retrain import RetrainConfig, train_classifier
-from unlabeled.probes.forgetting.scrub import ScrubConfig
-from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
-from unlabeled.probes.forgetting.ssd import SSDConfig
-from unlabeled.probes.forgetting.store import Trained, cached
-from unlabeled.probes.forgetting.tables import table, values, verdict
+from unlabeled.forgetting import methods as m
+from unlabeled.forgetting.classifier import Classifier, paper_cnn
+from unlabeled.forgetting.contract import ForgetData, Forgetter
+from unlabeled.forgetting.embed import apply_head, embed_all
+from unlabeled.forgetting.epochs import Checkpoint, Seconds
+from unlabeled.forgetting.forget_sets import ForgetSplit, forget_split
+from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
+from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.measures import accuracy
+from unlabeled.forgetting.judge.tables import table, values, verdict
+from unlabeled.forgetting.methods.boundary import BoundaryExpandConfig, BoundaryShrinkConfig
+from unlabeled.forgetting.methods.finetune import FineTuneConfig
+from unlabeled.forgetting.methods.l1_sparse import L1SparseConfig
+from unlabeled.forgetting.methods.laf import LAFConfig
+from unlabeled.forgetting.methods.laf_r import LAFRConfig
+from unlabeled.forgetting.methods.retrain import RetrainConfig, train_classifier
+from unlabeled.forgetting.methods.scrub import ScrubConfig
+from unlabeled.forgetting.methods.ssd import SSDConfig
+from unlabeled.forgetting.protocol import Protocol, Row
+from unlabeled.forgetting.store import Trained, cached
 
 RESULTS = Path(__file__).parent / "results"
 TASKS = {"class removal": "class:0", "data removal": "random:40%@5-9", "noisy labels": "noisy:60%@0-4"}

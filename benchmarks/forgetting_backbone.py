@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from _results import machine, save, section
 
-from unlabeled.probes.forgetting.tables import table, verdict
+from unlabeled.forgetting.judge.tables import table, verdict
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.runs.folder import Run
 from unlabeled.verbs.forget import forget

@@ -15,7 +15,7 @@ from unlabeled.cli import completion
 
 def test_names_are_those_of_the_code() -> None:
     from unlabeled.bench import BENCHES
-    from unlabeled.probes.forgetting.methods import METHODS
+    from unlabeled.forgetting.methods import METHODS
     from unlabeled.verbs.export import NAMES
     from unlabeled.verbs.probe import PROBES
 

@@ -19,9 +19,9 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.core.progress import set_quiet
 from unlabeled.data import open_data
-from unlabeled.probes.forgetting.classifier import Classifier, fingerprint, wrap
-from unlabeled.probes.forgetting.methods import METHODS
-from unlabeled.probes.forgetting.split import ForgetSplit
+from unlabeled.forgetting.classifier import Classifier, fingerprint, wrap
+from unlabeled.forgetting.forget_sets import ForgetSplit
+from unlabeled.forgetting.methods import METHODS
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.report.looks import as_finished
 from unlabeled.runs.folder import Run

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unlabeled.runs.folder import Run
 
 if TYPE_CHECKING:
-    from unlabeled.probes.forgetting.protocol import Row
+    from unlabeled.forgetting.protocol import Row
     from unlabeled.verbs.demo import Demo
     from unlabeled.verbs.forget import Forgotten
     from unlabeled.verbs.rerun import Rerun
@@ -110,7 +110,7 @@ def show_forgotten(forgotten: Forgotten) -> str:
 
 def show_forgetting(rows: Sequence[Row], description: str, said: Sequence[str] | None = None) -> str:
     """Accuracies, leakage and the representation of every method, and what they say in words."""
-    from unlabeled.probes.forgetting.tables import cell, values, verdict
+    from unlabeled.forgetting.judge.tables import cell, values, verdict
 
     methods = list(dict.fromkeys(row.method for row in rows))
     columns = {k: v for k, v in FORGETTING.items() if any(values(rows, method, k) for method in methods)}

@@ -9,10 +9,10 @@ import numpy as np
 
 from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
+from unlabeled.forgetting.forget_sets import PRINT, ForgetSplit, Prints, forget_split
+from unlabeled.forgetting.images import UnlabelledImages
 from unlabeled.probes.arrays import Rows
 from unlabeled.probes.fewshot import labelled_rows
-from unlabeled.probes.forgetting.images import UnlabelledImages
-from unlabeled.probes.forgetting.split import PRINT, ForgetSplit, Prints, forget_split
 from unlabeled.recipes.schema import DataConfig, Recipe
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]

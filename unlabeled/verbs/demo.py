@@ -13,7 +13,7 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import say
 from unlabeled.data import open_data
-from unlabeled.probes.forgetting.protocol import Row
+from unlabeled.forgetting.protocol import Row
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.runs.folder import Run
 from unlabeled.runs.models import Pixels, load_backbone, starting_backbone

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from unlabeled.core import run_files
 from unlabeled.data import ImageSet
-from unlabeled.probes.forgetting.classifier import Classifier, paper_cnn
-from unlabeled.probes.forgetting.epochs import Checkpoint
-from unlabeled.probes.forgetting.evaluate import Task
-from unlabeled.probes.forgetting.images import LabelledImages, Preprocess
-from unlabeled.probes.forgetting.laf import LAF, LAFConfig
-from unlabeled.probes.forgetting.protocol import Protocol, Row, retrain_by
-from unlabeled.probes.forgetting.record import write_record
-from unlabeled.probes.forgetting.retrain import Retrain, RetrainConfig, train_classifier
-from unlabeled.probes.forgetting.split import forget_split
-from unlabeled.probes.forgetting.store import cached
+from unlabeled.forgetting.classifier import Classifier, paper_cnn
+from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.forget_sets import forget_split
+from unlabeled.forgetting.images import LabelledImages, Preprocess
+from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.methods.laf import LAF, LAFConfig
+from unlabeled.forgetting.methods.retrain import Retrain, RetrainConfig, train_classifier
+from unlabeled.forgetting.protocol import Protocol, Row, retrain_by
+from unlabeled.forgetting.record import write_record
+from unlabeled.forgetting.store import cached
 from unlabeled.report.forgetting import save_pictures
 
 TRAINING = RetrainConfig(epochs=5, lr=1e-3)

@@ -17,18 +17,18 @@ from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json, atomic_write_text, cache_dir
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
+from unlabeled.forgetting.classifier import Classifier, fingerprint
+from unlabeled.forgetting.contract import Forgetter
+from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.forget_sets import ForgetSplit, forget_split
+from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
+from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.tables import ACCURACY, LEAKAGE, REPRESENTATION, table, verdict
+from unlabeled.forgetting.methods import METHODS
+from unlabeled.forgetting.protocol import Protocol, Retrainer, Row
+from unlabeled.forgetting.record import write_record
+from unlabeled.forgetting.store import Trained, cached
 from unlabeled.probes.arrays import Rows
-from unlabeled.probes.forgetting.classifier import Classifier, fingerprint
-from unlabeled.probes.forgetting.epochs import Checkpoint
-from unlabeled.probes.forgetting.evaluate import Task
-from unlabeled.probes.forgetting.forgetter import Forgetter
-from unlabeled.probes.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
-from unlabeled.probes.forgetting.methods import METHODS
-from unlabeled.probes.forgetting.protocol import Protocol, Retrainer, Row
-from unlabeled.probes.forgetting.record import write_record
-from unlabeled.probes.forgetting.split import ForgetSplit, forget_split
-from unlabeled.probes.forgetting.store import Trained, cached
-from unlabeled.probes.forgetting.tables import ACCURACY, LEAKAGE, REPRESENTATION, table, verdict
 from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.recipes.schema import DataConfig
 from unlabeled.recipes.training_data import held_out, pixel_prints, retained, trained_rows

@@ -1,0 +1,143 @@
+"""What every forgetting algorithm is: what it is given, what it declares to need, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from unlabeled.core.config import Config
+from unlabeled.core.errors import UserError
+from unlabeled.forgetting.classifier import Classifier, fingerprint
+from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.images import LabelledImages, UnlabelledImages
+
+
+class ForgetterConfig(Config):
+    """Settings of a forgetting algorithm."""
+
+
+class TrainConfig(ForgetterConfig):
+    """Settings of an algorithm that takes gradient steps."""
+
+    epochs: int = Field(default=5, ge=1, description="passes over the data the algorithm walks through")
+    batch_size: int = Field(default=32, ge=1)
+    lr: float = Field(default=1e-4, gt=0, description="Adam's learning rate")
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+@dataclass(frozen=True)
+class ForgetData:
+    """What an algorithm is given.
+
+    Attributes:
+        retain: images to keep.
+        forget: images to forget.
+        unseen: images the model never met, for a stopping rule that reads no labels; optional.
+    """
+
+    retain: UnlabelledImages
+    forget: UnlabelledImages
+    unseen: UnlabelledImages | None = None
+
+    def without_labels(self) -> ForgetData:
+        """The same images, from which no label can be had."""
+        unseen = None if self.unseen is None else self.unseen.without_labels()
+        return ForgetData(self.retain.without_labels(), self.forget.without_labels(), unseen)
+
+
+def need_labels(images: UnlabelledImages, who: str) -> LabelledImages:
+    """Return ``images`` if they are labelled.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not isinstance(images, LabelledImages):
+        raise UserError(f"{who} needs labels, but this data has none; laf and lfssd need none.")
+    return images
+
+
+def prepared(model: Classifier, device: torch.device | str) -> Classifier:
+    """A trainable copy on ``device``, laid out for fast convolutions."""
+    layout: Any = model.copy().to(device)
+    copied: Classifier = layout.to(memory_format=torch.channels_last)
+    return copied
+
+
+class Forgetter(ABC):
+    """An algorithm that makes a copy of a model forget.
+
+    Subclasses declare what they need and hold a frozen ``config``. :meth:`forget` never changes the model it
+    is given, and with ``needs_labels`` false it is handed data that cannot yield labels.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[ForgetterConfig]]
+    needs_labels: ClassVar[bool] = False
+    needs_retain: ClassVar[bool] = True
+    needs_head: ClassVar[bool] = False
+    config: ForgetterConfig
+
+    def forget(
+        self,
+        model: Classifier,
+        data: ForgetData,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        checkpoint: Checkpoint | None = None,
+    ) -> Classifier:
+        """Return a new model in eval mode; ``model`` stays as it is.
+
+        Args:
+            model: the original.
+            data: what to keep and what to forget.
+            seed: fixes every random choice.
+            device: where to compute.
+            checkpoint: where to save states between epochs, and to continue from.
+
+        Raises:
+            UserError: the data or the model lack what this algorithm needs.
+            Diverged: a loss is not finite.
+        """
+        self.check(model, data)
+        if not self.needs_labels:
+            data = data.without_labels()
+        state = (checkpoint or Checkpoint()).keyed(
+            self.name,
+            self.config.model_dump_json(),
+            seed,
+            fingerprint(model),
+            data.retain.fingerprint,
+            data.forget.fingerprint,
+            "" if data.unseen is None else data.unseen.fingerprint,
+        )
+        return self._forget(prepared(model, device), data, seed, device, state).eval().cpu()
+
+    def check(self, model: Classifier, data: ForgetData) -> None:
+        """Refuse what this algorithm cannot work on, before anything is computed.
+
+        Raises:
+            UserError: an empty set, or no labels or no head where it needs them.
+        """
+        if len(data.forget) == 0 or (self.needs_retain and len(data.retain) == 0):
+            raise UserError(f"{self.name}: the {'forget' if len(data.forget) == 0 else 'retain'} set is empty.")
+        if self.needs_head:
+            model.need_head(self.name)
+        if self.needs_labels:
+            need_labels(data.forget, self.name)
+            if self.needs_retain:
+                need_labels(data.retain, self.name)
+
+    def blank(self, model: Classifier) -> Classifier:
+        """A model of the architecture that :meth:`forget` returns; its weights mean nothing."""
+        return model
+
+    @abstractmethod
+    def _forget(
+        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
+    ) -> Classifier:
+        """Change ``model``, which is a copy in train or eval mode as the original was, and return it."""

@@ -1,0 +1,115 @@
+"""Rows of a protocol as a table: mean and spread over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from unlabeled.forgetting.protocol import Row
+
+ACCURACY = ("train_r", "train_f", "test", "test_r", "test_f", "aus", "activation_distance", "zrf")
+LEAKAGE = ("asr", "mia_accuracy_outputs", "mia_auc_outputs", "mia_auc_features", "member_share_outputs")
+REPRESENTATION = (
+    "cka_forget_retrained", "cka_forget_original", "cka_retain_retrained", "rus", "reprobe_linear_test_f",
+    "reprobe_linear_few_test_f", "reprobe_knn_test_f", "reprobe_linear_test_r", "reprobe_linear_test",
+    "reprobe_linear_few_test", "reprobe_knn_test", "mia_auc_features", "relearn_ratio",
+)  # fmt: skip
+PROBES = {
+    "reprobe_linear_test_f": "all labels",
+    "reprobe_linear_few_test_f": "2 % of the labels",
+    "reprobe_knn_test_f": "20 neighbours",
+}
+"""Probes of the frozen extractor: how much of the removed class's test images they name, given the labels back."""
+PERCENT = ("train", "test", "asr", "member", "reprobe")
+
+
+def values(rows: Sequence[Row], method: str, measure: str) -> list[float]:
+    """The measure of each seed of a method (``seconds`` and ``time_ratio`` are measures too); NaNs left out."""
+    if measure in ("seconds", "time_ratio", "processor_seconds"):
+        found = [float(getattr(r, measure)) for r in rows if r.method == method]
+    else:
+        found = [r.measures.get(measure, math.nan) for r in rows if r.method == method]
+    return [v for v in found if not math.isnan(v)]
+
+
+def cell(numbers: Sequence[float], measure: str) -> str:
+    """``mean ± standard deviation``; accuracies and shares as percentages."""
+    if not numbers:
+        return "–"
+    percent = measure.startswith(PERCENT)
+    mean, spread = np.mean(numbers) * (100 if percent else 1), np.std(numbers) * (100 if percent else 1)
+    digits = 1 if percent or measure.endswith("seconds") else 2
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(numbers) > 1 else "")
+
+
+def table(rows: Sequence[Row], measures: Sequence[str]) -> str:
+    """A Markdown table with a line a method, in order of appearance; measures that no row has are left out."""
+    methods = list(dict.fromkeys(row.method for row in rows))
+    shown = [m for m in measures if any(values(rows, method, m) for method in methods)]
+    lines = ["| method | " + " | ".join(shown) + " |", "|---|" + "---:|" * len(shown)]
+    for method in methods:
+        cells = " | ".join(cell(values(rows, method, m), m) for m in shown)
+        lines.append(f"| {method} | {cells} |")
+    return "\n".join(lines)
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """What the figures say about each method, in words: whether the representation forgot as retraining does."""
+    said: list[str] = []
+    gold = _mean(rows, "retrain", "cka_forget_original")
+    for method in dict.fromkeys(row.method for row in rows):
+        same = _mean(rows, method, "cka_forget_original")
+        if method in ("original", "retrain") or math.isnan(same):
+            continue
+        if same > 0.999:
+            text = "its embeddings are the original's: the representation forgot nothing"
+            if (black_box := _mean(rows, method, "test_f")) < 0.05:
+                text += f", although it names the class in {black_box:.1%} of tests"
+        else:
+            text = f"CKA to the original on forget images {same:.2f}"
+            text += "" if math.isnan(gold) else f" (retrained: {gold:.2f})"
+        if regained := _regained(rows, method):
+            others = [f"{name} {found}" for name in ("retrain", "original") if (found := _regained(rows, name))]
+            text += f"; re-probed it regains {regained} ({', '.join(others)})"
+        share = _mean(rows, method, "member_share_outputs"), _mean(rows, "retrain", "member_share_outputs")
+        if not any(map(math.isnan, share)):
+            text += f"; {share[0]:.0%} of the forget images pass for members (retrained: {share[1]:.0%})"
+        said.append(f"{method}: {text}.")
+    return said + told_apart(rows)
+
+
+def told_apart(rows: Sequence[Row]) -> list[str]:
+    """Which re-probes tell the first method from head-only, the control that forgets nothing inside.
+
+    A probe does if it regains less of the class after the method than after head-only, by more than 2 points and by
+    more than that difference varies between seeds. A line, or none where no class was removed.
+    """
+    method = next((r.method for r in rows if r.method not in ("original", "retrain", "head_only")), None)
+    shown, telling = [], []
+    for probe, name in PROBES.items():
+        pair = [{r.seed: r.measures.get(probe, math.nan) for r in rows if r.method == m} for m in (method, "head_only")]
+        lost = [pair[1][seed] - value for seed, value in pair[0].items() if seed in pair[1]]
+        if not lost or math.isnan(sum(lost)):
+            return []
+        shown.append(f"{name} {_mean(rows, str(method), probe):.1%} against {_mean(rows, 'head_only', probe):.1%}")
+        if np.mean(lost) > max(0.02, float(np.std(lost))):
+            telling.append(name)
+    if telling:
+        end = (
+            f"the class is harder to regain after {method} with {' and with '.join(telling)}; head_only kept all of it"
+        )
+    else:
+        end = "no probe tells them apart, only the CKA to the original does"
+    return [f"{method} beside head_only, re-probed with {', '.join(shown)}: {end}."]
+
+
+def _regained(rows: Sequence[Row], method: str) -> str:
+    found = [_mean(rows, method, probe) for probe in PROBES]
+    return "" if any(map(math.isnan, found)) else "/".join(f"{100 * v:.1f}" for v in found) + " %"
+
+
+def _mean(rows: Sequence[Row], method: str, measure: str) -> float:
+    found = values(rows, method, measure)
+    return float(np.mean(found)) if found else math.nan

@@ -1,0 +1,74 @@
+"""DUCK: drive forget embeddings to the nearest centroid of another class (Cotogni et al. 2023)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlabeled.forgetting.classifier import Classifier
+from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
+from unlabeled.forgetting.embed import apply_head, embed_all
+from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.images import Rows
+from unlabeled.forgetting.methods.paired import train_paired
+
+
+class DuckConfig(TrainConfig):
+    """``lambda_forget * cosine distance to a wrong centroid + lambda_retain * CE(retain logits / T)``."""
+
+    epochs: int = Field(default=2, ge=1)
+    lambda_forget: float = Field(default=1.0, ge=0)
+    lambda_retain: float = Field(default=1.4, ge=0)
+    temperature: float = Field(default=2.0, gt=0)
+    target: float = Field(default=0.01, ge=0, le=1, description="stop after an epoch with this forget accuracy")
+
+
+class Duck(Forgetter):
+    """Nearest wrong class-mean centroids, assigned image by image with the original's embeddings."""
+
+    name = "duck"
+    Config = DuckConfig
+    needs_labels = True
+    needs_head = True
+
+    def __init__(self, config: DuckConfig | None = None) -> None:
+        self.config: DuckConfig = config or DuckConfig()
+
+    def _forget(
+        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
+    ) -> Classifier:
+        c = self.config
+        retain, forget = need_labels(data.retain, self.name), need_labels(data.forget, self.name)
+        centroids, classes = class_means(embed_all(model, retain, device), retain.labels.to(device))
+        target = nearest_wrong(embed_all(model, forget, device), forget.labels.to(device), centroids, classes)
+
+        def loss(keep: Rows, leave: Rows) -> Tensor:
+            kept, labels = retain.labelled(keep, device)
+            embeddings = model.embed(torch.cat([kept, forget.batch(leave, device)]))
+            goals = target[torch.from_numpy(leave).to(device)]
+            away = (1 - F.cosine_similarity(embeddings[len(kept) :], goals)).mean()
+            logits = model.need_head(self.name)(embeddings[: len(kept)])
+            return c.lambda_forget * away + c.lambda_retain * F.cross_entropy(logits / c.temperature, labels)
+
+        def forgotten() -> bool:
+            logits = apply_head(model, embed_all(model, forget, device))
+            return bool((logits.argmax(1).cpu() == forget.labels).float().mean() <= c.target)
+
+        train_paired(model, data, c, loss, seed=seed, stage="duck", checkpoint=checkpoint, stop=forgotten)
+        return model
+
+
+def class_means(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean embedding ``(K, D)`` of each class present, and the ``(K,)`` labels they belong to."""
+    classes, index = torch.unique(labels, return_inverse=True)
+    sums = torch.zeros(len(classes), embeddings.shape[1], device=embeddings.device).index_add_(0, index, embeddings)
+    return sums / index.bincount(minlength=len(classes))[:, None], classes
+
+
+def nearest_wrong(embeddings: Tensor, labels: Tensor, centroids: Tensor, classes: Tensor) -> Tensor:
+    """For each ``(N, D)`` embedding the centroid, nearest by cosine, of a class other than its label: ``(N, D)``."""
+    similarity = F.normalize(embeddings) @ F.normalize(centroids).T
+    similarity[labels[:, None] == classes[None]] = -torch.inf
+    return centroids[similarity.argmax(1)]

@@ -1,0 +1,67 @@
+"""SCRUB: a student that obeys the teacher on the retain set and disobeys on the forget set (Kurmanji et al. 2023)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlabeled.forgetting.classifier import Classifier
+from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
+from unlabeled.forgetting.epochs import Checkpoint, Epoch, adam, descend, run_epochs
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """``T² KL(teacher ‖ student)`` of softened outputs, mean over the batch."""
+    log_student = F.log_softmax(student / temperature, 1)
+    log_teacher = F.log_softmax(teacher / temperature, 1)
+    return temperature**2 * F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+
+
+class ScrubConfig(TrainConfig):
+    """``max_epochs`` epochs begin with a pass that maximises the divergence on the forget set."""
+
+    epochs: int = Field(default=3, ge=1)
+    max_epochs: int = Field(default=2, ge=1, description="epochs with a maximising pass")
+    max_lr: float = Field(default=2e-5, gt=0, description="learning rate of the maximising passes")
+    max_batch_size: int = Field(default=128, ge=1)
+    alpha: float = Field(default=0.1, ge=0, description="weight of the divergence on the retain set")
+    gamma: float = Field(default=1.0, ge=0, description="weight of cross-entropy on the retain set")
+    temperature: float = Field(default=4.0, gt=0)
+
+
+class Scrub(Forgetter):
+    """Alternate max-steps on the forget set and min-steps on the retain set; end with min-steps."""
+
+    name = "scrub"
+    Config = ScrubConfig
+    needs_labels = True
+    needs_head = True
+
+    def __init__(self, config: ScrubConfig | None = None) -> None:
+        self.config: ScrubConfig = config or ScrubConfig()
+
+    def _forget(
+        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
+    ) -> Classifier:
+        c, retain = self.config, need_labels(data.retain, self.name)
+        teacher = model.copy().eval().requires_grad_(False)
+        down, up = adam(model.parameters(), c.lr, c.weight_decay), adam(model.parameters(), c.max_lr)
+
+        def epoch(number: int) -> Epoch:
+            model.train()
+            key = ("forgetting", "scrub", seed, number)
+            if number < c.max_epochs:
+                for images in data.forget.batches(c.max_batch_size, device, (*key, "forget")):
+                    descend(-divergence(model(images), teacher(images), c.temperature), up)
+            losses: list[Tensor] = []
+            for images, labels in retain.labelled_batches(c.batch_size, device, (*key, "retain"), drop_last=True):
+                logits = model(images)
+                loss = c.gamma * F.cross_entropy(logits, labels)
+                loss = loss + c.alpha * divergence(logits, teacher(images), c.temperature)
+                losses.append(descend(loss, down))
+            return Epoch(float(torch.stack(losses).mean()))
+
+        run_epochs("scrub", c.epochs, {"model": model, "down": down, "up": up}, epoch, checkpoint)
+        return model

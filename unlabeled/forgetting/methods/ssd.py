@@ -1,0 +1,109 @@
+"""Selective synaptic dampening (Foster et al., AAAI 2024) and its label-free form (Loss-Free SSD, Foster 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlabeled.forgetting.classifier import Classifier
+from unlabeled.forgetting.contract import ForgetData, Forgetter, ForgetterConfig, need_labels
+from unlabeled.forgetting.epochs import Checkpoint
+
+
+class SSDConfig(ForgetterConfig):
+    """Dampen where the forget set matters ``alpha`` times more than all data do."""
+
+    alpha: float = Field(default=10.0, gt=0, description="selection: I_forget > alpha * I_all")
+    dampening: float = Field(default=1.0, gt=0, description="lambda: weights shrink by lambda * I_all / I_forget")
+    batch_size: int = Field(default=32, ge=1)
+
+
+Importance = list[Tensor]
+
+
+def importances(model: Classifier, losses: Iterable[Tensor], power: int) -> tuple[Importance, int]:
+    """Sum over batches of ``|∇ loss| ** power`` for each parameter, and the number of batches."""
+    parameters = list(model.parameters())
+    total = [torch.zeros_like(p) for p in parameters]
+    count = 0
+    for loss in losses:
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for sum_, gradient in zip(total, gradients, strict=True):
+            if gradient is not None:
+                sum_ += gradient.abs() if power == 1 else gradient.square()
+        count += 1
+    return total, count
+
+
+@torch.no_grad()
+def dampen(model: Classifier, forget: Importance, everything: Importance, alpha: float, dampening: float) -> int:
+    """θ ← θ · min(λ I_D / I_f, 1) where I_f > α I_D (SSD, eq. 4 and 5); return how many weights were selected."""
+    selected = 0
+    for parameter, important, general in zip(model.parameters(), forget, everything, strict=True):
+        chosen = important > alpha * general
+        factor = (dampening * general / important.clamp_min(torch.finfo(important.dtype).tiny)).clamp_max(1)
+        parameter.copy_(torch.where(chosen, parameter * factor, parameter))
+        selected += int(chosen.sum())
+    return selected
+
+
+def _run(
+    model: Classifier, config: SSDConfig, losses: Sequence[Callable[[], Iterable[Tensor]]], power: int
+) -> Classifier:
+    """``losses``: those of the retain batches, then those of the forget batches."""
+    model.eval()
+    (retain, n_retain), (forget, n_forget) = (importances(model, each(), power) for each in losses)
+    everything = [(r + f) / (n_retain + n_forget) for r, f in zip(retain, forget, strict=True)]
+    dampen(model, [f / n_forget for f in forget], everything, config.alpha, config.dampening)
+    return model
+
+
+class SSD(Forgetter):
+    """Importances are the mean squared gradients of cross-entropy (the diagonal of the Fisher information)."""
+
+    name = "ssd"
+    Config = SSDConfig
+    needs_labels = True
+    needs_head = True
+
+    def __init__(self, config: SSDConfig | None = None) -> None:
+        self.config: SSDConfig = config or SSDConfig()
+
+    def _forget(
+        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
+    ) -> Classifier:
+        sets = [need_labels(images, self.name) for images in (data.retain, data.forget)]
+
+        def losses(index: int) -> Iterable[Tensor]:
+            for images, labels in sets[index].labelled_batches(self.config.batch_size, device):
+                yield F.cross_entropy(model(images), labels)
+
+        return _run(model, self.config, [lambda: losses(0), lambda: losses(1)], power=2)
+
+
+class LFSSD(Forgetter):
+    """Importances are the mean absolute gradients of the outputs' norm ``‖f(x)‖²``: no label is read.
+
+    Without a head the outputs are the embeddings.
+    """
+
+    name = "lfssd"
+    Config = SSDConfig
+
+    def __init__(self, config: SSDConfig | None = None) -> None:
+        self.config: SSDConfig = config or SSDConfig()
+
+    def _forget(
+        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
+    ) -> Classifier:
+        sets = [data.retain, data.forget]
+
+        def losses(index: int) -> Iterable[Tensor]:
+            for images in sets[index].batches(self.config.batch_size, device):
+                yield model(images).square().sum(1).mean()
+
+        return _run(model, self.config, [lambda: losses(0), lambda: losses(1)], power=1)
