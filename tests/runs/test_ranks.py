@@ -237,7 +237,7 @@ def test_probes_under_torchrun_are_those_of_one_process(here: Path, monkeypatch:
     reports = []
     for name, command in (("one", UNLABELED), ("two", torchrun(2))):
         monkeypatch.setenv("UNLABELED_CACHE", str(here / f"cache-{name}"))
-        arguments = ["probe", "timm:resnet10_small", "--data", "npz:images.npz", "--probes", "knn,nmc"]
+        arguments = ["probe", "random:resnet10_small", "--data", "npz:images.npz", "--probes", "knn,nmc"]
         done = run([*command, *arguments, "--json", f"{name}.json"])
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("resnet10_small") == 1

@@ -137,7 +137,7 @@ def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["timm:resnet18"], "can only be probed"),
+        (["random:resnet18"], "can only be probed"),
         (["bare"], "bare does not say what it was trained on; give --data"),
         (["--labels", "some"], "is not understood"),
         (["method.layer_decay=2"], "method.layer_decay"),
@@ -148,7 +148,7 @@ def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
 )
 def test_mistakes(cli: Cli, home: Path, arguments: list[str], message: str) -> None:
     shutil.copytree(home / "resnet" / "backbone", "bare")
-    model = [] if arguments[0].startswith(("timm:", "bare")) else [str(home / "resnet")]
+    model = [] if arguments[0].startswith(("random:", "bare")) else [str(home / "resnet")]
     code, out, err = cli("finetune", *model, *arguments, "--out", "run")
     assert code == 2
     assert message in err

@@ -55,16 +55,16 @@ def keys(value: object) -> set[str]:
 def test_everything_at_once_is_one_table_one_file_one_picture(cli: Cli, data: str, tmp_path: Path) -> None:
     options = ["--probes", "nmc,ridge", "--labels", "10%,2-per-class", "--draws", "2", "--incremental", "3"]
     code, out, err = cli(
-        "probe", "pixels", "timm:resnet10_small", "--data", data, *options,
+        "probe", "pixels", "random:resnet10_small", "--data", data, *options,
         "--episodes", "3-way-1-shot,3-way-5-shot", "--json", "out.json",
     )  # fmt: skip
     assert code == 0, err
-    for words in ("pixels", "timm:resnet10_small", "10%: 18 labels, 2 draws", "2-per-class: 12 labels", "NMC", "ridge",
-                  "classes in 3 steps", "FeTrIL", "forgetting", "3-way 1-shot", "3-way 5-shot"):  # fmt: skip
+    for words in ("pixels", "random:resnet10_small", "10%: 18 labels, 2 draws", "2-per-class: 12 labels", "NMC",
+                  "ridge", "classes in 3 steps", "FeTrIL", "forgetting", "3-way 1-shot", "3-way 5-shot"):  # fmt: skip
         assert words in out, words
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["schema"] == "unlabeled.probe/1"
-    assert [report["model"] for report in written["reports"]] == ["pixels", "timm:resnet10_small"]
+    assert [report["model"] for report in written["reports"]] == ["pixels", "random:resnet10_small"]
     first = written["reports"][0]
     assert [few["labels"] for few in first["few_labels"]] == ["10%", "2-per-class"]
     assert all(len(probe["draws"]) == 2 for few in first["few_labels"] for probe in few["probes"].values())
@@ -93,7 +93,7 @@ def test_layers_and_pools(cli: Cli, data: str, tmp_path: Path) -> None:
     dimensions = {}
     for layer, pool in (("layer1", "avg"), ("layer1", "flat"), ("-1", "max")):
         arguments = ["--layer", layer, "--pool", pool, "--probes", "nmc", "--json", "out.json"]
-        code, _, err = cli("probe", "timm:resnet10_small", "--data", data, *arguments)
+        code, _, err = cli("probe", "random:resnet10_small", "--data", data, *arguments)
         assert code == 0, err
         dimensions[layer, pool] = json.loads((tmp_path / "out.json").read_text())["reports"][0]["dimension"]
     assert dimensions["layer1", "avg"] < dimensions["-1", "max"]
@@ -154,13 +154,13 @@ def test_features_beyond_float16_are_kept_in_float32(cli: Cli, data: str, tmp_pa
         (["--pool", "median"], "median"),
         (["--probes", "logistics"], "Did you mean 'logistic'?"),
         (["nowhere"], "no model 'nowhere'"),
-        (["timm:resnet1x"], "timm has no model"),
+        (["random:resnet1x"], "timm has no model"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_computed(
     cli: Cli, data: str, arguments: list[str], message: str
 ) -> None:
-    code, out, err = cli("probe", "timm:resnet10_small", "--data", data, *arguments)
+    code, out, err = cli("probe", "random:resnet10_small", "--data", data, *arguments)
     assert code == 2
     assert message in err
     assert "Traceback" not in err

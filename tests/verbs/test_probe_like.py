@@ -17,7 +17,7 @@ def test_what_has_no_data_of_its_own_is_probed_on_the_runs(tmp_path: Path) -> No
     data = f"npz:{tmp_path / 'gray.npz'}"
     set_quiet(True)
     run = pretrain("random", tmp_path / "run", overrides=(f"data={data}", "data.size=16", "batch_size=16"))
-    reports = probe_all(["pixels", str(run.folder), "timm:resnet10_small"], probes=["nmc"])
+    reports = probe_all(["pixels", str(run.folder), "random:resnet10_small"], probes=["nmc"])
     set_quiet(False)
     assert [report["data"] for report in reports] == [data] * 3
     assert [report["dimension"] for report in reports] == [16 * 16, 256, 256]

@@ -3,8 +3,17 @@
 from unlabeled.backbones.calibrate import calibrate_batchnorm
 from unlabeled.backbones.create import check_name, create
 from unlabeled.backbones.features import Backbone, layer_names
+from unlabeled.backbones.hub import hub_folder, timm_folder
 from unlabeled.backbones.interop import IMAGENET, LoadReport, adopt, load_weights, normalisation
-from unlabeled.backbones.lineage import Origin, Seen, digest_of, lineage_of, read_lineage, remember_lineage
+from unlabeled.backbones.lineage import (
+    Origin,
+    Seen,
+    digest_of,
+    lineage_of,
+    read_lineage,
+    remember_lineage,
+    write_lineage,
+)
 from unlabeled.backbones.small import SMALL
 from unlabeled.backbones.storage import load, load_config, save
 
@@ -20,6 +29,7 @@ __all__ = [
     "check_name",
     "create",
     "digest_of",
+    "hub_folder",
     "layer_names",
     "lineage_of",
     "load",
@@ -29,4 +39,6 @@ __all__ = [
     "read_lineage",
     "remember_lineage",
     "save",
+    "timm_folder",
+    "write_lineage",
 ]

@@ -105,13 +105,16 @@ def load_config(folder: str | Path) -> dict[str, Any]:
     return dict(config)
 
 
-def load(folder: str | Path, *, image_size: int | None = None, classifier: bool = False) -> nn.Module:
+def load(
+    folder: str | Path, *, image_size: int | None = None, classifier: bool = False, **model_args: Any
+) -> nn.Module:
     """Load a backbone folder; only tensors and JSON are read.
 
     Args:
         folder: as :func:`save` writes it, or as timm's models lie on the hub.
         image_size: side of the images, where it is to be another than the folder's: position tables are resampled.
         classifier: also load the classifier that the folder holds; the model then gives its logits.
+        model_args: arguments of the timm model that leave its weights as they are, e.g. ``drop_path_rate=0.1``.
 
     Returns:
         The timm model in eval mode, with ``num_classes=0`` unless ``classifier`` is true.
@@ -127,7 +130,7 @@ def load(folder: str | Path, *, image_size: int | None = None, classifier: bool 
     cfg = dict(config.get("pretrained_cfg", {}))
     known = {"input_size", "mean", "std", "interpolation", "crop_pct", "first_conv", "classifier"}
     overlay = {key: value for key, value in cfg.items() if key in known}
-    arguments = {**config.get("model_args", {}), "num_classes": 0}
+    arguments = {**config.get("model_args", {}), **model_args, "num_classes": 0}
     refuse_reserved(arguments.keys() - {"num_classes"}, f"{folder / 'config.json'}: model_args")
     if classifier:
         arguments["num_classes"] = int(config.get("num_classes") or 0)

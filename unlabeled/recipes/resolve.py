@@ -25,7 +25,11 @@ def load_recipe(source: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     0.2
     """
     content, where = read_recipe(source)
-    return check_recipe(apply_overrides(content, overrides), where)
+    given = list(overrides)
+    keys = {override.partition("=")[0] for override in given}
+    if "backbone.weights" in keys:
+        content = {key: value for key, value in content.items() if key != "backbone"}  # the weights say what it is
+    return check_recipe(apply_overrides(content, given), where)
 
 
 def check_recipe(content: dict[str, Any], where: str) -> Recipe:

@@ -49,7 +49,7 @@ class BackboneConfig(_Named):
 
     name: str = Field("resnet10_small", description="any timm model, or a *_small network for small images")
     args: dict[str, JsonValue] = Field(default_factory=dict, description="further arguments of the timm model")
-    weights: str | None = Field(None, description="start from this run or timm folder (name and args come from there)")
+    weights: str | None = Field(None, description="start from this run, folder, timm:NAME or hf-hub:ID")
 
 
 class FeaturesConfig(Config):

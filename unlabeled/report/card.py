@@ -61,6 +61,7 @@ def model_card(source: str | Path, folder: Path, *, repo: str | None = None, lic
         FRONT.format(licence=licence, method=f", {method}" if method else ""),
         f"# {name}\n\n{_sentence(config, method)}\n",
         _use(config, place),
+        *_life(folder),
         *(_from_run(run, name) if run.exists() else []),
         LIMITS,
         _licence(licence),
@@ -99,6 +100,18 @@ import timm
 {note}model = timm.create_model("hf-hub:{place}", pretrained=True, num_classes=0)
 ```
 """
+
+
+def _life(folder: Path) -> list[str]:
+    """What the weights started from, and every step since; places on the author's machine are nobody's business."""
+    lines = []
+    for step in backbones.read_lineage(folder):
+        source = step.source if step.source.startswith(("timm:", "hf-hub:")) else Path(step.source).name
+        seen = step.data.model_copy(update={"name": Path(step.data.name).name}) if step.data else None
+        said = str(step.model_copy(update={"source": source, "data": seen}))
+        lines.append(f"1. {plain(said)}" + (f" (weights `{step.digest}`)" if step.digest else ""))
+    start = "Everything since the random start:" if lines and "from " not in lines[0] else "What they started from:"
+    return ["\n".join(["## Where the weights come from\n", start + "\n", *lines, ""])] if lines else []
 
 
 def _from_run(run: Run, name: str) -> list[str]:

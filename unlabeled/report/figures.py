@@ -31,9 +31,7 @@ def probe_chart(reports: Sequence[Mapping[str, Any]], kind: Literal["png", "svg"
     models = list(dict.fromkeys(row.model for row in rows))
     probes = list(dict.fromkeys(row.probe for row in rows))
     plain = [
-        m
-        for m in models
-        if any(r.baseline for r in rows if r.model == m) or m.startswith(("pixels", "raw", "random", "timm:"))
+        m for m in models if any(r.baseline for r in rows if r.model == m) or m.startswith(("pixels", "raw", "random"))
     ]
     colours = {model: COLOURS[i % BASELINES] for i, model in enumerate(plain)}
     for i, model in enumerate(model for model in models if model not in plain):

@@ -104,6 +104,7 @@ def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dic
     facts = {
         "method": recipe.method.name,
         "backbone": recipe.backbone.name + (f" ({arguments})" if arguments else ""),
+        **({"started from": recipe.backbone.weights} if recipe.backbone.weights else {}),
         "data": f"{recipe.data.name}{images}",
         "training": f"{counted(recipe.epochs, 'epoch')}, batch {recipe.batch_size}",
         "optimiser": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}, {recipe.optimizer.schedule}",

@@ -37,23 +37,30 @@ class Pixels(nn.Module):
         return images.flatten(1)
 
 
+def unlearned(source: str | Path) -> bool:
+    """Whether a name means something that has learned nothing: ``pixels``, or a network with random weights."""
+    return str(source) == "pixels" or str(source).startswith("random:")
+
+
 def backbone_folder(source: str | Path) -> Path:
-    """The timm folder behind a run folder, ``local-dir:PATH``, ``hf-hub:ID`` or a path.
+    """The timm folder behind a run folder, ``timm:NAME``, ``hf-hub:ID``, ``local-dir:PATH`` or a path.
 
     Raises:
         UserError: nothing is there, or the run has not finished.
     """
     text = str(source)
     if text.startswith("hf-hub:"):
-        return _download(text.removeprefix("hf-hub:"))
-    if text == "pixels" or text.startswith("timm:"):
+        return backbones.hub_folder(text.removeprefix("hf-hub:"), text)
+    if text.startswith("timm:"):
+        return backbones.timm_folder(text.removeprefix("timm:"))
+    if unlearned(text):
         raise UserError(
-            f"'{text}' has not learned anything and can only be probed; give a run folder or local-dir:PATH."
+            f"'{text}' has not learned anything and can only be probed; give a run folder, timm:NAME or local-dir:PATH."
         )
     folder = Path(text.removeprefix("local-dir:")).expanduser()
     if not folder.exists():
-        kinds = "a run folder, local-dir:PATH or hf-hub:ID"
-        raise UserError(f"there is no model '{text}'; give {kinds} (to probe, timm:NAME or pixels, too).")
+        kinds = "a run folder, timm:NAME, hf-hub:ID or local-dir:PATH"
+        raise UserError(f"there is no model '{text}'; give {kinds} (to probe, random:NAME or pixels, too).")
     if folder.is_file():
         raise UserError(
             f"{text} is a file; make a backbone of it first: unlabeled import {text} --architecture NAME --out FOLDER "
@@ -72,20 +79,6 @@ def input_size(source: str | Path) -> list[int]:
     return [int(number) for number in backbones.load_config(backbone_folder(source))["pretrained_cfg"]["input_size"]]
 
 
-def _download(hub_id: str) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-    except ImportError as error:
-        raise UserError("hf-hub: needs the package huggingface_hub; pip install 'unlabeled[hub]'.") from error
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
-    except (OSError, HfHubHTTPError, RepositoryNotFoundError, LocalEntryNotFoundError, ValueError) as error:
-        raise UserError(
-            f"hf-hub:{hub_id} cannot be had ({type(error).__name__}); check the name and the network."
-        ) from error
-
-
 def load_backbone(
     source: str | Path,
     *,
@@ -96,8 +89,8 @@ def load_backbone(
     """Load a pretrained backbone: its ``embed(images)`` takes tensors, arrays or PIL images of any size.
 
     Args:
-        source: a run folder, ``local-dir:PATH``, a timm folder, or ``hf-hub:ID``; with ``architecture``, a checkpoint
-            of another project.
+        source: a run folder, ``timm:NAME`` (timm's pretrained weights), ``hf-hub:ID``, ``local-dir:PATH`` or a timm
+            folder; with ``architecture``, a checkpoint of another project.
         layer: an inner stage instead of the last (``unlabeled.backbones.layer_names``).
         pool: how a map or token sequence becomes a vector: avg, max, flat, cls, mean.
         architecture: the timm name of what a foreign checkpoint was trained as; what matched and what did not is
@@ -119,24 +112,45 @@ def check_model(source: str) -> None:
     Raises:
         UserError: there is no such run, folder or timm model.
     """
-    if source.startswith("timm:"):
-        backbones.check_name(source.removeprefix("timm:"))
+    if source.startswith("random:"):
+        backbones.check_name(source.removeprefix("random:"))
     elif source != "pixels":
         backbone_folder(source)
 
 
 def open_model(source: str, images: ImageSet, *, layer: str | None, pool: str | None, seed: int) -> Backbone | Pixels:
-    """A model to probe on ``images``: what :func:`load_backbone` takes, ``timm:NAME`` (random), or ``pixels``."""
+    """A model to probe on ``images``: what :func:`load_backbone` takes, ``random:NAME``, or ``pixels``."""
     if source == "pixels":
         return Pixels(images.shape[0])
-    if source.startswith("timm:"):
+    if source.startswith("random:"):
         channels, height, _ = images.shape
         mean, std = images.statistics()
-        name = source.removeprefix("timm:")
+        name = source.removeprefix("random:")
         seed = rng.derive(seed, "backbone")
         model = backbones.create(name, in_chans=channels, image_size=height, mean=mean, std=std, seed=seed)
         return Backbone(model, layer, pool).eval()
     return load_backbone(source, layer=layer, pool=pool)
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with the backbone that will be trained: where there are ``backbone.weights``, theirs.
+
+    Raises:
+        UserError: the weights are not there, or another architecture was asked for beside them.
+    """
+    chosen = recipe.backbone
+    if chosen.weights is None:
+        return recipe
+    config = backbones.load_config(backbone_folder(chosen.weights))
+    if "name" in chosen.model_fields_set and chosen.name != config["architecture"]:
+        raise UserError(
+            f"backbone: '{chosen.name}' was asked for, and backbone.weights={chosen.weights} is a "
+            f"'{config['architecture']}'; leave one of them out."
+        )
+    of_images = ("in_chans", "img_size", "num_classes")
+    known = {key: value for key, value in config.get("model_args", {}).items() if key not in of_images}
+    actual = {"name": config["architecture"], "args": {**known, **chosen.args}, "weights": chosen.weights}
+    return recipe.model_copy(update={"backbone": type(chosen).model_validate(actual)})
 
 
 def starting_backbone(
@@ -144,10 +158,13 @@ def starting_backbone(
 ) -> nn.Module:
     """The backbone before training: ``recipe.backbone.weights`` where given, else initialised from the seed.
 
+    Position tables of weights for images of another size are resampled.
+
     Raises:
-        UserError: there is no such backbone, or its weights were made for other images.
+        UserError: there is no such backbone, or its weights were made for other channels.
     """
-    if recipe.backbone.weights is None:
+    weights = recipe.backbone.weights
+    if weights is None:
         return backbones.create(
             recipe.backbone.name,
             in_chans=channels,
@@ -157,14 +174,16 @@ def starting_backbone(
             seed=rng.derive(recipe.seed, "backbone"),
             **recipe.backbone.args,
         )
-    model = backbones.load(backbone_folder(recipe.backbone.weights)).train()
-    taken = tuple(model.pretrained_cfg["input_size"])  # type: ignore[index]
-    if taken != (channels, size, size):
+    taken, native, _ = input_size(weights)
+    if taken != channels:
         raise UserError(
-            f"backbone.weights: {recipe.backbone.weights} takes {'×'.join(map(str, taken))} images, the data has "
-            f"{channels}×{size}×{size}; set data.channels={taken[0]} data.size={taken[1]}."
+            f"backbone.weights: {weights} takes images of {taken} channels, the data has {channels}; set "
+            f"data.channels={taken}."
         )
-    return model
+    if native != size:
+        say(f"{weights} was trained on images of {native} pixels and is fitted to {size}; data.size={native} keeps it")
+    arguments: dict[str, Any] = dict(recipe.backbone.args)
+    return backbones.load(backbone_folder(weights), image_size=size, **arguments).train()
 
 
 def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -8,12 +8,14 @@ from typing import Any
 from torch import nn
 
 from unlabeled import backbones
+from unlabeled.backbones import Origin, Seen, digest_of, lineage_of, remember_lineage
 from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.data import ImageSet
 from unlabeled.runs.classifier import save_classifier
 from unlabeled.runs.folder import Run
+from unlabeled.runs.models import backbone_folder
 from unlabeled.ssl.method import Method
 
 
@@ -39,6 +41,7 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     """
     if not run.exists():
         raise UserError(f"{run.folder} was removed while the run worked in it; its result is not kept.")
+    remember_lineage(method.backbone, (*lineage_of(method.backbone), _step(run, images)))
     extra: Mapping[str, Any] = vars(method)["_modules"]
     teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
     if isinstance(teacher, nn.Module):
@@ -51,8 +54,19 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     backbones.save(method.backbone, run.backbone)
 
 
+def _step(run: Run, images: ImageSet) -> Origin:
+    """What this training adds to the life of the weights it began with."""
+    recipe = run.recipe()
+    seen = Seen(name=images.name, fingerprint=images.fingerprint, images=len(images), without=recipe.data.without)
+    step = Origin(did=recipe.method.name, name=recipe.name, data=seen, place=str(run.folder))
+    if recipe.backbone.weights is None:
+        return step
+    digest = digest_of(backbone_folder(recipe.backbone.weights) / "model.safetensors")
+    return step.model_copy(update={"source": recipe.backbone.weights, "digest": digest})
+
+
 def _like(copy: nn.Module, original: nn.Module) -> nn.Module:
-    for name in ("pretrained_cfg", "unlabeled_args", "num_features"):
+    for name in ("pretrained_cfg", "unlabeled_args", "unlabeled_lineage", "num_features"):
         if hasattr(original, name) and not hasattr(copy, name):
             setattr(copy, name, getattr(original, name))
     return copy

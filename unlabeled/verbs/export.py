@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unlabeled import backbones
-from unlabeled.backbones import Backbone
+from unlabeled.backbones import Backbone, Origin, digest_of, read_lineage, write_lineage
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError, first_line, nearest
 from unlabeled.core.files import atomic_folder, atomic_write, atomic_write_text, expect_file, explained
@@ -102,6 +102,8 @@ def export(
             for name in ("config.json", "model.safetensors"):
                 shutil.copyfile(folder / name, new / name)
             backbones.load(new)
+            step = Origin(did="export", source=str(source), digest=digest_of(new / "model.safetensors"), name=to)
+            write_lineage((*read_lineage(folder), step), new)
             if to == "hub":
                 atomic_write_text(new / "README.md", model_card(source, folder, repo=repo, licence=licence))
         if push and repo:
@@ -111,7 +113,8 @@ def export(
     model = backbones.load(folder)
     if to == "safetensors":
         weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-        about = {"format": "pt", "config": json.dumps(backbones.load_config(folder))}
+        came = [step.model_dump(exclude_defaults=True) for step in read_lineage(folder)]
+        about = {"format": "pt", "config": json.dumps(backbones.load_config(folder)), "lineage": json.dumps(came)}
         _written(path, lambda temporary: save_file(weights, temporary, metadata=about))
         return path
     deployed = Deployed(Backbone(model, layer, pool)).eval()

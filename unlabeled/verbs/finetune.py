@@ -66,7 +66,6 @@ def finetune(
     channels, size, _ = load_config(folder)["pretrained_cfg"]["input_size"]
     settings = [
         f"backbone.weights={json.dumps(str(folder))}",
-        f"backbone.name={load_config(folder)['architecture']}",
         f"data={data}",
         *place,
         f"data.size={size}",

@@ -21,6 +21,7 @@ from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.folder import Run, command_line, same_recipe
 from unlabeled.runs.health import Health
 from unlabeled.runs.loggers import close_loggers, make_loggers
+from unlabeled.runs.models import settled
 from unlabeled.runs.outcome import describe, keep_outcome
 from unlabeled.runs.prepared import Prepared, prepare
 from unlabeled.runs.ranks import end_with_parent, run_ranks
@@ -58,6 +59,7 @@ def pretrain(
         if out is None and Run(recipe).exists():
             out = recipe
         recipe = load_recipe(recipe, overrides)
+    recipe = settled(recipe)
     run = Run(out if out is not None else default_folder(recipe))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{run.folder} is a file; choose another --out.")
@@ -92,7 +94,7 @@ def _on_this_rank(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> No
 
 def default_folder(recipe: Recipe) -> Path:
     """Where a run goes if nobody says: a folder in ``runs/``, whatever the names of recipe, data and backbone hold."""
-    names = (recipe.name, recipe.data.name, recipe.backbone.name)
+    names = (recipe.name, recipe.data.name, settled(recipe).backbone.name)
     plain = ("".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")[-40:] for name in names)
     return Path("runs") / f"{'-'.join(plain)}-s{recipe.seed}"
 
@@ -193,6 +195,7 @@ def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
 
 def dry_run(recipe: Recipe) -> dict[str, Any]:
     """Check everything, build the model, make one step, and say what training would be."""
+    recipe = settled(recipe)
     ready = prepare(recipe)
     shuffled = Shuffled(len(ready.images), recipe.batch_size)
     steps, most = shuffled.batches_per_epoch(), "at most " if ready.method.needs_prepare else ""

@@ -21,7 +21,7 @@ from unlabeled.report import probe_chart
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.folder import Run
 from unlabeled.runs.images import data_of, splits_of
-from unlabeled.runs.models import Pixels, check_model, input_size, open_model
+from unlabeled.runs.models import Pixels, check_model, input_size, open_model, unlearned
 from unlabeled.verbs.protocols import Protocols
 
 DEFAULT_PROBES = ("linear", "knn", "nmc")
@@ -49,7 +49,7 @@ def probe(
     Everything that is chosen (learning rate, k, …) is chosen on the training split; the test split is read once.
 
     Args:
-        model: a run folder, ``local-dir:PATH``, ``hf-hub:ID``, ``timm:NAME`` (random initialisation) or ``pixels``.
+        model: a run folder, ``local-dir:PATH``, ``hf-hub:ID``, ``timm:NAME``, ``random:NAME`` or ``pixels``.
         data: a data set; default: what the run was trained on, else ``fashion-mini``.
         data_dir: where data sets lie.
         probes: names from ``unlabeled.probes.suite``.
@@ -58,7 +58,7 @@ def probe(
         calibrate: give BatchNorm the statistics of the data first (fair to a random initialisation).
         protocols: few labels, classes in steps, episodes.
         seed: of the splits, and of a random initialisation.
-        like: a run whose data a model is probed on that has none of its own (``pixels``, ``timm:NAME``, …).
+        like: a run whose data a model is probed on that has none of its own (``pixels``, ``random:NAME``, …).
 
     Returns:
         A JSON-able report: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen), and what
@@ -121,7 +121,7 @@ def _open(model: str, data: str | None, data_dir: str | None, like: str | None) 
     # what has no data or size of its own takes those of the run it is compared with
     source = run if run.exists() or like is None else Run(like)
     config = data_of(source, data if source.exists() or data else DataConfig().name, data_dir)
-    if not run.exists() and model != "pixels" and not model.startswith("timm:"):
+    if not run.exists() and not unlearned(model):
         channels, size, _ = input_size(model)
         config = config.model_copy(update={"channels": channels, "size": size})
     return splits_of(config)
@@ -140,7 +140,7 @@ def probe_all(
     A run that learned from a teacher is followed by its teacher, for the claim is that it surpasses it.
     """
     if not models:
-        raise UserError("name at least one model to probe: a run folder, local-dir:PATH, timm:NAME or pixels.")
+        raise UserError("name at least one model to probe: a run folder, timm:NAME, random:NAME, a path or pixels.")
     for model in models:  # a mistake in the last name is said before the first model is measured
         check_model(str(model))
     if json_file is not None:

@@ -14,7 +14,8 @@ from unlabeled.cli.options import Quiet, app, parts, result
 @app.command("probe")
 def probe_command(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL", help="run folders, local-dir:PATH, hf-hub:ID, timm:NAME, pixels")
+        list[str],
+        typer.Argument(metavar="MODEL", help="runs, timm:NAME, hf-hub:ID, local-dir:PATH, random:NAME, pixels"),
     ],
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
