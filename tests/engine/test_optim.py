@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from unlabeled.engine.optim import LARS, OptimizerConfig, build_optimizer, learning_rate
+from unlabeled.engine.optim import LARS, OptimizerConfig, build_optimizer, learning_rate, weight_decay
 from unlabeled.ssl.method import ParameterGroup
 
 
@@ -73,3 +73,9 @@ def test_cosine_with_warmup() -> None:
 def test_steps_multiply_by_gamma() -> None:
     config = OptimizerConfig(lr=1.0, schedule="step", milestones=(0.3, 0.6), gamma=0.2)
     assert [round(learning_rate(config, 1, s, 1, 10), 3) for s in (0, 2, 3, 5, 6, 9)] == [1, 1, 0.2, 0.2, 0.04, 0.04]
+
+
+def test_weight_decay_follows_a_cosine_of_its_own():
+    config = OptimizerConfig(weight_decay=0.04, weight_decay_end=0.4)
+    assert [weight_decay(config, step, 100) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
+    assert weight_decay(OptimizerConfig(weight_decay=0.3), 70, 100) == 0.3

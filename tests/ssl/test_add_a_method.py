@@ -78,5 +78,5 @@ def test_the_page_names_hooks_that_exist():
     from unlabeled.ssl.method import Method
 
     names = re.findall(r"^\| `(\w+)", PAGE, re.MULTILINE)
-    assert len(names) == 9
+    assert len(names) == 10
     assert all(hasattr(Method, name) for name in names)

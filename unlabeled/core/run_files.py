@@ -9,7 +9,8 @@ DATA = "data.json"
 DEMO = "demo.json"
 CHECKPOINTS = "checkpoints"
 BACKBONE = "backbone"
-TEACHER = "teacher"
+BESIDE = ("teacher", "student")
+"""Networks that a method kept beside its backbone."""
 CLASSIFIER = "classifier"
 PROBES = "probes"
 FORGETTING = "forgetting"
@@ -31,7 +32,7 @@ LEFT_OUT = f"{FORGETTING}/left_out.npz"
 SPLIT = f"{FORGETTING}/split.npz"
 
 WRITTEN = (
-    RECIPE, METRICS, ENVIRONMENT, DATA, DEMO, CHECKPOINTS, BACKBONE, TEACHER, CLASSIFIER, PROBES, FORGETTING, PICTURES,
+    RECIPE, METRICS, ENVIRONMENT, DATA, DEMO, CHECKPOINTS, BACKBONE, *BESIDE, CLASSIFIER, PROBES, FORGETTING, PICTURES,
     TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, RECORD, TABLE, ROLLBACKS,
 )  # fmt: skip
 """Nothing else in the folder is ever removed."""

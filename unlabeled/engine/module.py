@@ -16,7 +16,7 @@ from unlabeled.core import dist, rng
 from unlabeled.engine.batches import Schedule
 from unlabeled.engine.checkpoint import Checkpoint
 from unlabeled.engine.gradients import gradient_norm
-from unlabeled.engine.optim import OptimizerConfig, build_optimizer, learning_rate
+from unlabeled.engine.optim import OptimizerConfig, build_optimizer, learning_rate, weight_decay
 from unlabeled.ssl.method import Batch, Method, Step
 
 
@@ -50,6 +50,7 @@ class Pretraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.method, self.views, self.config, self.schedule = method, views, config, schedule
+        self._undecayed = config.model_copy(update={"schedule": "constant"})
         self.rate_factor = rate_factor
         self.start = 0 if resumed is None else resumed.step
         self._optimizer_state = None if resumed is None else resumed.optimizer
@@ -83,18 +84,22 @@ class Pretraining(pl.LightningModule):
         """Undo :meth:`on_train_start`: the method may be trained by another module."""
         self._ranks.clear()
 
-    def learning_rate(self, step: int) -> float:
-        """The base learning rate of an optimiser step."""
-        schedule = self.schedule
-        rate = learning_rate(self.config, schedule.batch_size, step, schedule.per_epoch, schedule.total)
-        return rate * self.rate_factor
+    def learning_rate(self, step: int, constant: bool = False) -> float:
+        """The base learning rate of an optimiser step; ``constant``: after the warm-up it stays as it is."""
+        schedule, config = self.schedule, self._undecayed if constant else self.config
+        return learning_rate(config, schedule.batch_size, step, schedule.per_epoch, schedule.total) * self.rate_factor
+
+    def _follow_schedules(self, step: int) -> None:
+        for group in self.trainer.optimizers[0].param_groups:
+            # older checkpoints do not say it
+            group["lr"] = self.learning_rate(step, group.get("constant_rate", False)) * group["lr_scale"]
+            if self.config.weight_decay_end is not None and group["decayed"]:
+                group["weight_decay"] = weight_decay(self.config, step, self.schedule.total)
 
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor:
         """Augment on the device, run the method, hand the loss to Lightning."""
         step = self.step_at(first=batch["first"])
-        rate = self.learning_rate(step.number)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate * group["lr_scale"]
+        self._follow_schedules(step.number)
         # dropout and stochastic depth draw from the global generator: make it a function of the step, too
         torch.manual_seed(rng.derive(step.seed, step.number, "module", step.first))
         self.method.before_step(step)

@@ -23,6 +23,9 @@ class OptimizerConfig(Config):
         None, ge=1, description="scale the learning rate by batch_size / lr_batch; default: take lr as it is"
     )
     weight_decay: float = Field(0.0, ge=0)
+    weight_decay_end: float | None = Field(
+        None, ge=0, description="weight decay at the end of training, reached along a cosine; default: it stays"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd and lars")
     nesterov: bool = Field(False, description="sgd")
     betas: Annotated[tuple[float, float], Field(strict=False)] = Field((0.9, 0.999), description="adam and adamw")
@@ -51,6 +54,18 @@ def learning_rate(config: OptimizerConfig, batch_size: int, step: int, steps_per
     if config.schedule == "step":
         return peak * config.gamma ** sum(step >= milestone * total for milestone in config.milestones)
     return peak
+
+
+def weight_decay(config: OptimizerConfig, step: int, total: int) -> float:
+    """The weight decay of a step (0-based): a cosine from ``weight_decay`` to ``weight_decay_end``, if that is given.
+
+    >>> weight_decay(OptimizerConfig(weight_decay=0.04, weight_decay_end=0.4), step=50, total=100)
+    0.22
+    """
+    start, end = config.weight_decay, config.weight_decay_end
+    if end is None:
+        return start
+    return end + 0.5 * (start - end) * (1 + math.cos(math.pi * step / max(total, 1)))
 
 
 class LARS(torch.optim.Optimizer):
@@ -105,12 +120,14 @@ class LARS(torch.optim.Optimizer):
 def build_optimizer(
     config: OptimizerConfig, groups: Sequence[ParameterGroup], fused: bool = True
 ) -> torch.optim.Optimizer:
-    """Create the optimiser; each torch group remembers its ``lr_scale``."""
+    """Create the optimiser; each torch group remembers what the schedules need to know of it."""
     params = [
         {
             "params": list(group.parameters),
             "weight_decay": config.weight_decay if group.weight_decay else 0.0,
+            "decayed": group.weight_decay,
             "lr_scale": group.lr_scale,
+            "constant_rate": group.constant_rate,
             **({"adapt": group.adapt} if config.name == "lars" else {}),
         }
         for group in groups

@@ -20,6 +20,7 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json, atomic_write_text, locked, remove, sweep
 from unlabeled.recipes.resolve import load_recipe, recipe_yaml
 from unlabeled.recipes.schema import Recipe
+from unlabeled.ssl.method import Beside
 
 COMMAND = "UNLABELED_COMMAND"
 """Names the command of the process that started this one as one of several ranks."""
@@ -38,10 +39,13 @@ class Run:
         """The timm folder of the trained backbone; present when the run has finished."""
         return self.folder / run_files.BACKBONE
 
-    @property
-    def teacher(self) -> Path:
-        """The timm folder of the teacher, where the method had one."""
-        return self.folder / run_files.TEACHER
+    def beside(self, name: Beside) -> Path:
+        """The timm folder of a network that the method kept beside its backbone."""
+        return self.folder / name
+
+    def also_kept(self) -> list[Path]:
+        """The timm folders of all networks that were kept beside the backbone."""
+        return [path for name in run_files.BESIDE if (path := self.folder / name).is_dir()]
 
     @property
     def checkpoint(self) -> Path:

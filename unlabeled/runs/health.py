@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from unlabeled.backbones import Backbone
 from unlabeled.core import dist, rng, run_files
@@ -35,7 +34,8 @@ class Health:
         """Read the backbone as it is, in eval mode; write the method's pictures."""
         if dist.rank() != 0:
             return {}
-        features = Backbone(method.backbone).embed(self.sample.gather(np.arange(len(self.sample))))
+        kept, pixels = method.kept(), self.sample.gather(np.arange(len(self.sample)))
+        features = Backbone(kept.backbone).embed(pixels)
         row = {"rankme": rankme(features), "embedding_std": embedding_std(features)}
         if row["embedding_std"] < COLLAPSED_STD:
             say(
@@ -46,10 +46,8 @@ class Health:
         labels = self.sample.labels
         if labels is not None and len(np.unique(labels)) > 1:
             row["knn_train_split"] = knn_reading(features, labels)
-            teacher = getattr(method, "teacher_backbone", None)
-            if isinstance(teacher, nn.Module):
-                seen = Backbone(teacher).embed(self.sample.gather(np.arange(len(self.sample))))
-                row["teacher_knn_train_split"] = knn_reading(seen, labels)
+            for name, network in kept.beside.items():
+                row[f"{name}_knn_train_split"] = knn_reading(Backbone(network).embed(pixels), labels)
         for picture in method.pictures(batch, step):
             save_picture(picture, self.folder / run_files.PICTURES, step.epoch + 1)
         return row

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import nn
-
 from unlabeled import backbones
 from unlabeled.backbones import Origin, Seen, digest_of, lineage_of, remember_lineage
 from unlabeled.core import run_files
@@ -34,24 +29,24 @@ def describe(run: Run, images: ImageSet) -> None:
 
 
 def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
-    """Save the backbone, and the teacher or classifier where the method has one.
+    """Save the backbone, and what the method keeps beside it.
 
     Raises:
         UserError: the run's folder is gone, or the disk is full.
     """
     if not run.exists():
         raise UserError(f"{run.folder} was removed while the run worked in it; its result is not kept.")
-    remember_lineage(method.backbone, (*lineage_of(method.backbone), _step(run, images)))
-    extra: Mapping[str, Any] = vars(method)["_modules"]
-    teacher, classifier = extra.get("teacher_backbone"), extra.get("classifier")
-    if isinstance(teacher, nn.Module):
-        backbones.save(_like(teacher, method.backbone), run.teacher)
-    if isinstance(classifier, nn.Linear):
-        save_classifier(run.folder, classifier, images.classes or ())
+    kept, lineage = method.kept(), (*lineage_of(method.backbone), _step(run, images))
+    for name, network in kept.beside.items():
+        remember_lineage(network, lineage)
+        backbones.save(network, run.beside(name))
+    if kept.classifier is not None:
+        save_classifier(run.folder, kept.classifier, images.classes or ())
     if not run.recipe().data.store:
         describe(run, images)  # what is decoded batch by batch is known to be unreadable only now
     # last, because a backbone folder says that the run has finished
-    backbones.save(method.backbone, run.backbone)
+    remember_lineage(kept.backbone, lineage)
+    backbones.save(kept.backbone, run.backbone)
 
 
 def _step(run: Run, images: ImageSet) -> Origin:
@@ -63,10 +58,3 @@ def _step(run: Run, images: ImageSet) -> Origin:
         return step
     digest = digest_of(backbone_folder(recipe.backbone.weights) / "model.safetensors")
     return step.model_copy(update={"source": recipe.backbone.weights, "digest": digest})
-
-
-def _like(copy: nn.Module, original: nn.Module) -> nn.Module:
-    for name in ("pretrained_cfg", "unlabeled_args", "unlabeled_lineage", "num_features"):
-        if hasattr(original, name) and not hasattr(copy, name):
-            setattr(copy, name, getattr(original, name))
-    return copy

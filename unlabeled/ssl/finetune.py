@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
-from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
+from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, MethodConfig, ParameterGroup, Step
 
 
 class FinetuneConfig(MethodConfig):
@@ -69,6 +69,10 @@ class Finetune(Method):
             for group in groups
         ]
         return [*layers, ParameterGroup(list(self.classifier.parameters()), adapt=False)]
+
+    def kept(self) -> Kept:
+        """The backbone and its classifier."""
+        return Kept(self.backbone, classifier=self.classifier)
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Mix (if asked), classify, compare."""

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from unlabeled.backbones.tokens import patch_grid, require_vit
 from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.core.precision import full_precision
@@ -54,23 +54,15 @@ class MAE(Method):
     backbone: Any  # a timm VisionTransformer, checked below
 
     def __init__(self, config: MAEConfig, backbone: Any, info: DataInfo) -> None:
-        plain = isinstance(backbone, VisionTransformer) and not backbone.embed_dim % 4
-        if not plain or backbone.pos_embed is None or backbone.attn_pool is not None:
+        require_vit(backbone, "mae")
+        if backbone.embed_dim % 4:
             raise UserError(
-                f"the method 'mae' needs a plain vision transformer (position embeddings, no attention pooling, width "
-                f"divisible by 4), not this {type(backbone).__name__}; set backbone.name, e.g. to vit_tiny_patch16_224."
+                f"the method 'mae' needs a transformer whose width is divisible by 4, not {backbone.embed_dim}; "
+                "change backbone.args.embed_dim."
             )
         super().__init__(config, backbone, info)
-        embed = backbone.patch_embed
-        self.size: tuple[int, int] = embed.img_size
-        self.grid: tuple[int, int] = embed.grid_size
-        self.patch_size: tuple[int, int] = embed.patch_size
-        self.patches = self.grid[0] * self.grid[1]
-        if any(side % patch for side, patch in zip(self.size, self.patch_size, strict=True)):
-            raise UserError(
-                f"the method 'mae' needs patches that fill the image: {self.size[0]}x{self.size[1]} pixels are no "
-                f"multiple of {self.patch_size[0]}; change backbone.args.patch_size or data.size."
-            )
+        cut = patch_grid(backbone, "mae")
+        self.size, self.grid, self.patch_size, self.patches = cut.size, cut.grid, cut.patch, cut.count
         self.visible = int(self.patches * (1 - config.mask_ratio) + 1e-6)  # 25 * (1 - 0.8) is 4.999…
         if not 0 < self.visible < self.patches:
             raise UserError(

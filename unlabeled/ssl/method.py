@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from unlabeled.core import rng
 from unlabeled.core.config import Config
 from unlabeled.core.errors import UserError
+
+Beside = Literal["teacher", "student"]
+"""Names of networks that a method may keep beside its backbone."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class ParameterGroup:
     weight_decay: bool = True
     adapt: bool = True
     lr_scale: float = 1.0
+    constant_rate: bool = False
+    """Keep the learning rate that warm-up reaches, whatever the schedule (SimSiam's predictor)."""
 
 
 class MethodConfig(Config):
@@ -124,6 +129,21 @@ class Picture:
     title: str
     images: Tensor
     row_names: Sequence[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of a method is worth keeping when training ends; heads and predictors are thrown away.
+
+    Attributes:
+        backbone: the run's backbone, read while training and probed.
+        beside: other networks of the same kind that are kept and probed, too, by the name of their folder.
+        classifier: a linear layer over the backbone's embedding that tells the data's classes apart.
+    """
+
+    backbone: nn.Module
+    beside: Mapping[Beside, nn.Module] = field(default_factory=dict)
+    classifier: nn.Linear | None = None
 
 
 class Method(nn.Module):
@@ -190,6 +210,10 @@ class Method(nn.Module):
             ParameterGroup([p for p in trained if p.ndim > 1]),
             ParameterGroup([p for p in trained if p.ndim <= 1], weight_decay=False, adapt=False),
         ]
+
+    def kept(self) -> Kept:
+        """What is saved when training ends; a momentum teacher, a classifier of the data's classes."""
+        return Kept(self.backbone)
 
     def compiled_parts(self) -> Sequence[nn.Module]:
         """The modules that ``hardware.compile`` compiles: those that are *called* and take most of the time."""

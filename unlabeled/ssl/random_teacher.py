@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from unlabeled.core.precision import full_precision
 from unlabeled.heads.distillation import DistillationHead
-from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
+from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, MethodConfig, Step
 
 
 class RandomTeacherConfig(MethodConfig):
@@ -80,7 +80,7 @@ class RandomTeacher(Method):
     """The student sees the very image the teacher sees; the teacher is frozen and in eval mode for ever.
 
     A BatchNorm teacher therefore normalises with its initial statistics (0, 1), the student with its batch's.
-    The teacher's weights are in the checkpoint; ``teacher_backbone`` can be probed like the backbone.
+    The teacher's weights are in the checkpoint; its backbone is kept, and probed beside the student's.
     """
 
     Config = RandomTeacherConfig
@@ -112,6 +112,10 @@ class RandomTeacher(Method):
         self.teacher_backbone.eval()
         self.teacher_head.eval()
         return self
+
+    def kept(self) -> Kept:
+        """The student, and the teacher that it should surpass."""
+        return Kept(self.backbone, beside={"teacher": self.teacher_backbone})
 
     def compiled_parts(self) -> list[nn.Module]:
         return [self.backbone, self.teacher_backbone]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlabeled.core.errors import UserError
-from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
+from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, MethodConfig, ParameterGroup, Step
 
 
 class SupervisedConfig(MethodConfig):
@@ -38,6 +38,10 @@ class Supervised(Method):
             ParameterGroup([p for p in encoder if p.ndim <= 1], weight_decay=False, adapt=False),
             ParameterGroup(list(self.classifier.parameters()), weight_decay=False, adapt=False),
         ]
+
+    def kept(self) -> Kept:
+        """The backbone and its classifier."""
+        return Kept(self.backbone, classifier=self.classifier)
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         (view,) = batch.expect_views(1, "supervised")

@@ -137,7 +137,7 @@ def probe_all(
 
     Processes that were started together (torchrun) share out the extraction and the neighbours; rank 0 writes.
     The file holds ``{schema, reports: [report of a model]}`` and gets a picture beside it (docs/probes.md).
-    A run that learned from a teacher is followed by its teacher, for the claim is that it surpasses it.
+    A teacher (or student) that a run kept beside its backbone follows it, for which of them is better is the question.
     """
     if not models:
         raise UserError("name at least one model to probe: a run folder, timm:NAME, random:NAME, a path or pixels.")
@@ -150,8 +150,7 @@ def probe_all(
         reports = []
         for model in models:
             run, own = Run(model), [probe(model, like=like, **settings)]
-            if run.exists() and run.teacher.is_dir():
-                own.append(probe(run.teacher, like=model, **settings))
+            own += [probe(folder, like=model, **settings) for folder in run.also_kept() if run.exists()]
             if run.exists() and dist.rank() == 0:
                 kept = {**own[0], "compared_with": own[1:]} if own[1:] else own[0]
                 keep_report(run, kept, settings.get("layer"), settings.get("pool"), settings.get("calibrate", False))

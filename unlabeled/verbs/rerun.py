@@ -13,7 +13,7 @@ from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.folder import Run, environment
 from unlabeled.verbs.pretrain import pretrain
 
-PARTS = (run_files.BACKBONE, run_files.TEACHER, run_files.CLASSIFIER)
+PARTS = (run_files.BACKBONE, *run_files.BESIDE, run_files.CLASSIFIER)
 COMPARED = ("python", "processor", "threads", "accelerators", "versions", "source")
 """What of ``environment.json`` can change the bits of a result."""
 

@@ -1,0 +1,93 @@
+"""The tokens of a vision transformer: one embedding an image, and one vector a patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from unlabeled.core.errors import UserError
+
+
+class Tokens(NamedTuple):
+    """What a vision transformer makes of a batch."""
+
+    embedding: Tensor
+    """``(B, D)``: what the backbone itself returns ([cls] or the mean, as it was made)."""
+    patches: Tensor
+    """``(B, N, D)`` of the last block, normalised as the embedding is."""
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """How a transformer cuts an image into patches."""
+
+    size: tuple[int, int]
+    """Pixels of the image."""
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+    patch: tuple[int, int]
+    """Pixels of a patch."""
+
+    @property
+    def count(self) -> int:
+        """N, the patches of an image."""
+        return self.grid[0] * self.grid[1]
+
+
+def require_vit(backbone: nn.Module, method: str) -> VisionTransformer:
+    """The backbone as the plain transformer it is.
+
+    Raises:
+        UserError: it is something else; ``method`` is named as what needs one.
+    """
+    parts: Any = backbone
+    if not isinstance(backbone, VisionTransformer) or parts.pos_embed is None or parts.attn_pool is not None:
+        raise UserError(
+            f"the method '{method}' needs a plain vision transformer (position embeddings, no attention pooling), "
+            f"not this {type(backbone).__name__}; set backbone.name, e.g. to vit_tiny_patch16_224."
+        )
+    return backbone
+
+
+def patch_grid(vit: VisionTransformer, method: str) -> PatchGrid:
+    """How the transformer cuts images of its own size.
+
+    Raises:
+        UserError: the patches do not fill the image.
+    """
+    embed: Any = vit.patch_embed
+    found = PatchGrid(embed.img_size, embed.grid_size, embed.patch_size)
+    if any(side % patch for side, patch in zip(found.size, found.patch, strict=True)):
+        raise UserError(
+            f"the method '{method}' needs patches that fill the image: {found.size[0]}x{found.size[1]} pixels are no "
+            f"multiple of {found.patch[0]}; change backbone.args.patch_size or data.size."
+        )
+    return found
+
+
+def tokens(
+    vit: VisionTransformer, images: Tensor, hidden: Tensor | None = None, mask_token: Tensor | None = None
+) -> Tokens:
+    """Both outputs of a transformer in one pass, some patches hidden behind a mask token (iBOT, SimMIM, data2vec).
+
+    Args:
+        vit: of timm.
+        images: ``(B, C, h, w)``; other sizes than its own need a model made with ``dynamic_img_size``.
+        hidden: ``(B, N)`` bool, the patches whose content is replaced before positions are added.
+        mask_token: ``(D,)``, what replaces it.
+
+    >>> import timm
+    >>> vit = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=0)
+    >>> [tuple(part.shape) for part in tokens(vit, torch.zeros(2, 3, 32, 32))]
+    [(2, 192), (2, 16, 192)]
+    """
+    model: Any = vit
+    x = model.patch_embed(images)
+    if hidden is not None and mask_token is not None:
+        x = torch.where(hidden.view(*x.shape[:-1], 1), mask_token.to(x.dtype), x)
+    x = model.norm(model.blocks(model.norm_pre(model.patch_drop(model._pos_embed(x)))))
+    return Tokens(model.forward_head(x, pre_logits=True), x[:, model.num_prefix_tokens :])
