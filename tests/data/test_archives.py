@@ -114,8 +114,7 @@ def test_hostile_archives_are_refused_and_run_nothing(tmp_path, monkeypatch):
         ({"x": IMAGES, "y": LABELS[:3]}, "20 images but 3 labels"),
         ({"x": IMAGES, "y": LABELS[:0], "classes": np.array("a")}, "20 images but 0 labels"),
         ({"x": IMAGES, "y": np.array(3)}, "20 images but 1 labels"),
-        ({"x": IMAGES, "y": np.eye(20)}, "not one whole number"),
-        ({"x": IMAGES.astype(np.int64) - 500}, "do not fit 16 bits"),
+        ({"x": IMAGES.astype(np.int64) - 500}, r"data.range=-500..-\d+"),
         ({"x": IMAGES.astype("U3")}, "are no pixels"),
     ],
 )

@@ -96,7 +96,8 @@ def readable() -> dict[str, tuple[bytes, tuple[int, int, int], int]]:
         files[f"palette clear.{extension}"] = encoded(clear, extension.upper(), transparency=0), (255,) * 3, 0
     files["clear.png"] = encoded(Image.new("RGBA", (40, 40), (1, 2, 3, 0)), "PNG"), (255,) * 3, 0
     for kind in (np.uint8, np.int64, np.uint16, np.float32, np.float64):
-        scale = 257 if kind == np.uint16 else 1
+        # one range for all integers, and one for all floats: what holds in a folder is decided once
+        scale = {"u1": 1, "i8": 257, "u2": 257}.get(np.dtype(kind).str[1:], 1 / 255)
         array = (np.full((40, 40, 3), COLOUR) * scale).astype(kind)
         files[f"{np.dtype(kind)}.npy"] = saved(array), COLOUR, 0
         files[f"{np.dtype(kind)} first.npy"] = saved(array.transpose(2, 0, 1)), COLOUR, 0
@@ -149,7 +150,7 @@ def broken() -> dict[str, bytes]:
     files["text bomb.png"] = png(9, 9, b"\0" * 90, extra=_ztxt())
     files["script.png"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(owned) (w) file closefile\n"
     files["svg.png"] = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
-    for name, value in (("nan", np.nan), ("inf", np.inf), ("minus", -5.0), ("huge", 1e9)):
+    for name, value in (("nan", np.nan), ("inf", np.inf)):
         array = np.full((40, 40), 0.5, dtype=np.float32)
         array[7, 7] = value
         files[f"{name}.tif"] = encoded(Image.fromarray(array), "TIFF")
@@ -157,7 +158,7 @@ def broken() -> dict[str, bytes]:
     for name, array in (
         ("text", np.array([["a"]])), ("complex", np.ones((9, 9), complex)), ("flat", np.ones(9)),
         ("none", np.ones((0, 3))),
-        ("deep", np.ones((2, 2, 2, 2))), ("bands", np.ones((9, 9, 7))), ("large", np.full((9, 9), 70000)),
+        ("deep", np.ones((2, 2, 2, 2))), ("bands", np.ones((9, 9, 7))),
     ):  # fmt: skip
         files[f"{name}.npy"] = saved(array)
     held = io.BytesIO()

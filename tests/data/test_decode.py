@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unlabeled.core.pixels import DecodeError
+from unlabeled.core.pixels import DecodeError, PixelRule
 from unlabeled.data.decode import decode, measure
 
 RNG = np.random.default_rng(0)
@@ -162,13 +162,19 @@ def test_arrays_of_any_channels_and_layout():
     assert np.array_equal(decode(_npy(bands), 12, 16, 9), bands)
     assert np.array_equal(decode(_npy(np.asfortranarray(bands)), 12, 16, 9), bands)
     assert np.array_equal(decode(_npy(bands.transpose(2, 0, 1)), 12, 16, 9), bands)
-    assert measure(_npy(bands.transpose(2, 0, 1))) == (12, 16, 9)
+    assert measure(_npy(bands.transpose(2, 0, 1)), PixelRule(channels_first=True)) == (12, 16, 9)
+    with pytest.raises(DecodeError, match=r"say which with data\.channels"):
+        measure(_npy(bands.transpose(2, 0, 1)))
     assert decode(bands, 6, 6, 9).shape == (6, 6, 9)
     assert np.array_equal(decode(_npy(COLOUR), 12, 16, 3), COLOUR)
-    for array in (COLOUR / 255, COLOUR.astype(np.float32), COLOUR.astype(np.int64)):
-        assert np.array_equal(decode(array, 12, 16, 3), COLOUR)
+    assert np.array_equal(decode(COLOUR / 255, 12, 16, 3), COLOUR)
+    to_255 = PixelRule(integers=(0, 255), floats=(0, 255))
+    for array in (COLOUR.astype(np.float32), COLOUR.astype(np.int64), COLOUR.astype(np.uint16)):
+        assert np.array_equal(decode(array, 12, 16, 3, to_255), COLOUR)
+    with pytest.raises(DecodeError, match="nothing says which range values of type int64 have"):
+        decode(COLOUR.astype(np.int64), 12, 16, 3)
     with pytest.raises(DecodeError, match="9 channels where 3 are wanted"):
-        decode(bands, 12, 16, 3)
+        decode(bands, 12, 16, 3, PixelRule(channels_first=False))
     with pytest.raises(DecodeError, match="3 channels where 9 are wanted"):
         decode(encoded(Image.fromarray(COLOUR)), 12, 16, 9)
 
@@ -178,7 +184,9 @@ def test_tiff_pages_are_channels_where_so_many_are_wanted():
     pages = [Image.fromarray(band) for band in bands]
     data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert np.array_equal(decode(data, 12, 16, 6), np.rint(bands / 65535 * 255).transpose(1, 2, 0))
-    assert decode(data, 12, 16, 1).shape == (12, 16, 1)
+    assert np.array_equal(decode(data, 12, 16, 1, PixelRule(bands=(1,)))[..., 0], np.rint(bands[1] / 257))
+    with pytest.raises(DecodeError, match=r"it has 6 channels where 1 are wanted; .* data.bands=1"):
+        decode(data, 12, 16, 1)
 
 
 @pytest.mark.parametrize("layout", ["contig", "separate"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 import unlabeled
 from unlabeled.core.errors import UserError
 from unlabeled.data import ImageSet, open_data
-from unlabeled.data.listing import held_by_name, number_classes
+from unlabeled.data.listing import NoTestSplit, held_by_name, number_classes
 
 
 def names_of(images: ImageSet, root: Path) -> list[str]:
@@ -29,9 +30,10 @@ def test_a_flat_folder_is_split_in_the_same_way_every_time(tmp_path, make_images
     assert 4 <= len(test) <= 16
     assert not set(names_of(train, tmp_path)) & set(names_of(test, tmp_path))
     assert train.labels is None
-    share = f"{len(train) / 50:.0%}"
-    assert (
-        train.note == f"{share} of the images, chosen by their names, because '{tmp_path}' has no test split of its own"
+    assert train.note == test.note
+    assert train.note == (
+        f"{len(test)} of 50 images are held out for testing, chosen by their names, because '{tmp_path}' has no test "
+        "split of its own (data.holdout=0 trains on all)"
     )
     assert names_of(open_data(str(tmp_path)), tmp_path) == names_of(train, tmp_path)
 
@@ -98,10 +100,15 @@ def test_split_folders_are_honoured(tmp_path, make_images, held):
     assert train.note == test.note == ""
 
 
-def test_a_lone_train_folder_is_split_and_a_class_called_train_is_none(tmp_path, make_images):
+def test_a_lone_train_folder_is_all_for_training_and_a_class_called_train_is_none(tmp_path, make_images):
     make_images(tmp_path / "one", [f"train/{c}/{i}.png" for c in "ab" for i in range(10)])
     assert open_data(str(tmp_path / "one")).classes == ("a", "b")
-    assert 2 <= len(open_data(str(tmp_path / "one"), "test")) < 20
+    assert len(open_data(str(tmp_path / "one"))) == 20
+    with pytest.raises(NoTestSplit, match=r"only a training split; .* data.holdout=0.2"):
+        open_data(str(tmp_path / "one"), "test")
+    train, test = (open_data(str(tmp_path / "one"), split, holdout=0.2) for split in ("train", "test"))
+    assert len(train) + len(test) == 20
+    assert 2 <= len(test) < 20
     make_images(tmp_path / "two", [f"{c}/{i}.png" for c in ("train", "plane", "car") for i in range(5)])
     assert open_data(str(tmp_path / "two")).classes == ("car", "plane", "train")
 
@@ -204,7 +211,6 @@ def test_a_csv_without_labels_and_splits_will_do(tmp_path, make_images):
         ("", "no column of paths"),
         ("name,label\n1.png,a\n", r"no column of paths.*it has: name, label"),
         ("path,label\n", "no rows"),
-        ("path,label\n1.png,a\n2.png,\n", "row 2 .* has no label"),
         ("path,label\n1.png\n", "line 2 has 1 fields, the header 2"),
         ("path,path\n1,2\n", "two columns have the same name"),
         ("path,split\n1.png,a\n2.png,b\n", "'train'; its column 'split' says: a, b"),
@@ -256,3 +262,82 @@ def test_without_an_extra_it_is_said_what_to_install(tmp_path, module, name, ext
     environment = os.environ | {"PYTHONPATH": str(Path(unlabeled.__path__[0]).parent)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert f"pip install 'unlabeled[{extra}]'" in done.stderr.splitlines()[-1]
+
+
+def test_strays_beside_class_folders_are_named_and_the_classes_stay(tmp_path, make_images, capsys):
+    make_images(tmp_path, [f"{c}/{i}.png" for c in "abc" for i in range(10)] + ["preview.png"])
+    everything = open_data(str(tmp_path), "all")
+    assert everything.classes == ("a", "b", "c")
+    assert len(everything) == 30
+    assert "1 of 31 images lie beside the class folders and are left out (preview.png)" in capsys.readouterr().err
+    assert any("preview.png" in line for line in everything.lines)
+    make_images(tmp_path, [f"{i}.png" for i in range(20)])
+    many = open_data(str(tmp_path), "all")
+    assert many.classes is None
+    assert len(many) == 51
+    assert "21 of 51 images lie beside the folders, which are therefore not taken for classes" in many.lines[-1]
+
+
+def test_files_that_are_not_read_are_counted_by_their_ending(tmp_path, make_images, capsys):
+    make_images(tmp_path, ["1.png", "2.png"])
+    for name in ("a.HEIC", "b.heic", "c.dcm", "notes.txt", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(open_data(str(tmp_path), "all")) == 2
+    assert "2 .heic, 1 .dcm files are of types that are not read" in capsys.readouterr().err
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone/a.heic").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds no images but 1 \.heic files"):
+        open_data(str(tmp_path / "phone"))
+
+
+@pytest.mark.parametrize(("holdout", "kept"), [(0.0, 50), (0.5, 25)])
+def test_the_fraction_that_is_held_out_can_be_chosen(tmp_path, make_images, holdout, kept):
+    make_images(tmp_path, [f"{i:03}.png" for i in range(50)])
+    train = open_data(str(tmp_path), holdout=holdout)
+    assert abs(len(train) - kept) <= 8 * (holdout > 0)
+    if holdout:
+        assert len(open_data(str(tmp_path), "test", holdout=holdout)) == 50 - len(train)
+    else:
+        with pytest.raises(NoTestSplit, match=r"data\.holdout=0;"):
+            open_data(str(tmp_path), "test", holdout=holdout)
+
+
+def test_empty_labels_are_images_without_one(tmp_path, make_images, capsys):
+    make_images(tmp_path, [f"{i}.png" for i in range(10)])
+    rows = "\n".join(f"{i}.png,{'cat' if i < 4 else 'dog' if i < 7 else ''}" for i in range(10))
+    (tmp_path / "t.csv").write_text(f"path,label\n{rows}\n")
+    everything = open_data(str(tmp_path / "t.csv"), "all")
+    assert "3 of 10 rows" in capsys.readouterr().err
+    assert everything.labels is None
+    with pytest.raises(UserError, match="probing needs labels, and 3 of the 10 images"):
+        everything.require_labels("probing")
+    assert everything.labelled().require_labels("probing").tolist() == [0] * 4 + [1] * 3
+    assert everything.labelled().classes == ("cat", "dog")
+
+
+def test_the_column_of_labels_can_be_chosen_and_those_there_are_said(tmp_path, make_images, capsys):
+    make_images(tmp_path, [f"{i}.png" for i in range(10)])
+    rows = "\n".join(f"{i}.png,{'cat' if i % 2 else 'dog'}" for i in range(10))
+    (tmp_path / "t.csv").write_text(f"path,Species\n{rows}\n")
+    assert open_data(str(tmp_path / "t.csv"), "all").labels is None
+    assert "has the columns path, Species; none is called label, class or target" in capsys.readouterr().err
+    assert open_data(str(tmp_path / "t.csv"), "all", label="species").classes == ("cat", "dog")
+    with pytest.raises(UserError, match=r"no column 'kind' \(it has: path, Species\)"):
+        open_data(str(tmp_path / "t.csv"), "all", label="kind")
+
+
+def test_a_column_of_splits_is_obeyed(tmp_path, make_images):
+    make_images(tmp_path, [f"{i}.png" for i in range(10)])
+    (tmp_path / "t.csv").write_text("path,split\n" + "".join(f"{i}.png,train\n" for i in range(10)))
+    assert len(open_data(str(tmp_path / "t.csv"))) == 10
+    with pytest.raises(NoTestSplit):
+        open_data(str(tmp_path / "t.csv"), "test")
+
+
+def test_files_of_the_same_size_and_time_are_read_again(tmp_path):
+    for value in (10, 200):
+        for i in range(4):
+            np.save(tmp_path / f"{i}.npy", np.full((8, 8), value, np.uint8))
+            os.utime(tmp_path / f"{i}.npy", (1e9, 1e9))
+        assert (open_data(str(tmp_path), "all").images == value).all()
+        time.sleep(0.01)

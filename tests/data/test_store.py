@@ -15,6 +15,7 @@ import pytest
 
 import unlabeled
 from unlabeled.core.errors import UserError
+from unlabeled.core.pixels import BY_TYPE
 from unlabeled.data import open_data
 from unlabeled.data.listing import Listing
 from unlabeled.data.store import prepare
@@ -68,7 +69,7 @@ def test_changed_files_and_other_sizes_get_their_own_store(tmp_path, make_images
     assert open_data(str(tmp_path / "in"), size=4).shape == (3, 4, 4)
     make_images(tmp_path / "in", ["3.png"], seed=9)
     assert open_data(str(tmp_path / "in")).fingerprint != before.fingerprint
-    assert len([p for p in (tmp_path / "cache/pixels").iterdir() if p.is_dir()]) == 3
+    assert len([p for p in (tmp_path / "cache/pixels").iterdir() if p.is_dir()]) == 2  # none of images that changed
 
 
 def test_the_fingerprint_is_of_the_content_wherever_it_lies(tmp_path, make_images):
@@ -219,7 +220,7 @@ def test_whatever_a_reader_raises_is_listed(tmp_path):
         return np.zeros((8, 8, 3), dtype=np.uint8)
 
     listing = Listing(read, [f"{row}" for row in range(9)], "made here")
-    stored = prepare(listing, (3, 8, 8), name="made", max_bad_fraction=0.2, cache=tmp_path)
+    stored = prepare(listing, (3, 8, 8), BY_TYPE, name="made", max_bad_fraction=0.2, cache=tmp_path)
     assert stored.bad == [(3, "broken PNG file")]
 
 
@@ -231,7 +232,7 @@ def test_a_folder_removed_under_the_work_is_said(tmp_path):
 
     listing = Listing(read, [f"{row}" for row in range(3000)], "made here")
     with pytest.raises(UserError, match=r"cannot write .*: the folder is gone"):
-        prepare(listing, (3, 8, 8), name="made", max_bad_fraction=0.0, cache=tmp_path)
+        prepare(listing, (3, 8, 8), BY_TYPE, name="made", max_bad_fraction=0.0, cache=tmp_path)
 
 
 def test_a_full_disk_is_said_before_any_work(tmp_path):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.core.errors import UserError, first_line, nearest
-from unlabeled.core.pixels import DecodeError, fit_image
+from unlabeled.core.fit import fit_image
+from unlabeled.core.pixels import DecodeError
 
 POOLS = ("avg", "max", "flat", "cls", "mean")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import cache_dir
+from unlabeled.core.pixels import PixelRule
 from unlabeled.core.progress import say
-from unlabeled.data.decode import measure
+from unlabeled.data.decide import Decision, decide
+from unlabeled.data.decode import REMARKS, measure
 from unlabeled.data.files import folder
 from unlabeled.data.hub import hugging_face, through_timm
 from unlabeled.data.images import BadFile, ImageSet, Pixels, Source
@@ -19,6 +21,7 @@ from unlabeled.data.listing import Listing, from_array, printable
 from unlabeled.data.named import MINI_DESCRIPTION, NAMED, find, open_named
 from unlabeled.data.npz import npz
 from unlabeled.data.ondemand import OnDemand, Shape
+from unlabeled.data.settings import PixelSettings
 from unlabeled.data.shards import webdataset
 from unlabeled.data.store import Bad, prepare, store_key
 from unlabeled.data.tables import table
@@ -42,9 +45,20 @@ FORMATS = {
     "torch/NAME": "anything that timm's data set factory opens",
 }
 
-_READERS: dict[str, Callable[[Path, str], Listing]] = {
+_READERS: dict[str, Callable[..., Listing]] = {
     "folder": folder, "csv": table, "tsv": table, "parquet": table, "npz": npz,
 }  # fmt: skip
+
+
+class _Asked(NamedTuple):
+    """What was asked for, as readers of sources need it."""
+
+    name: str
+    data_dir: Path | None
+    size: int | None
+    channels: int | None
+    held: float | None
+    label: str | None
 
 
 class DataEntry(NamedTuple):
@@ -72,6 +86,12 @@ def open_data(
     data_dir: str | Path | None = None,
     size: int | None = None,
     channels: int | None = None,
+    range: str | None = None,
+    window: str | None = None,
+    bands: str | None = None,
+    holdout: float | None = None,
+    label: str | None = None,
+    rule: PixelRule | None = None,
     max_bad_fraction: float = 0.01,
     cache: str | Path | None = None,
     store: bool = True,
@@ -86,6 +106,13 @@ def open_data(
         size: side in pixels to which images are cropped and resized; default: their own size if they share one
             of at most 256 pixels, else 32.
         channels: 1 (gray), 3 (RGB), 4 (RGBA) or the number of channels of an array; default: the images' own.
+        range: ``"LOW..HIGH"``: the values that become black and white, where nothing else tells (docs/pixels.md).
+        window: the same, cutting off values outside; percentiles are taken over the training images (``"1%..99%"``).
+        bands: ``"4,3,2"``: the bands to use, counted from 1; ``"la"``, ``"rgba"``: the last is transparency.
+        holdout: the fraction that is held out for testing of a source without a test split; default: a fifth, and
+            nothing of a source that calls all of it training images.
+        label: the column of a table that holds the labels.
+        rule: what the numbers mean, if that was decided before (``ImageSet.rule``).
         max_bad_fraction: which fraction of the images may be unreadable.
         cache: where decoded images are kept; default: ``$UNLABELED_CACHE`` or the user's cache folder.
         store: ``False`` decodes on demand, for sources too large to keep decoded.
@@ -98,44 +125,87 @@ def open_data(
     for what, value, most in (("size", size, 16384), ("channels", channels, 1024)):
         if value is not None and not 1 <= value <= most:
             raise UserError(f"data.{what} must lie between 1 and {most}, not {value}.")
-    try:
-        listing = _listing(name, split, None if data_dir is None else _path(data_dir), size, channels)
-    except OSError as error:
-        raise UserError(f"'{printable(name)}' cannot be read: {error.strerror or error}.") from error
+    if holdout is not None and not 0 <= holdout < 1:
+        raise UserError(f"data.holdout must lie between 0 and 1, not {holdout}.")
+    settings = PixelSettings(channels, range, window, bands)
+    asked = _Asked(name, None if data_dir is None else _path(data_dir), size, channels, holdout, label)
+    listing = _listing(asked, split)
     if not len(listing.names):
         raise UserError(f"'{name}' ({split}) holds no images; point data at a folder or table that does.")
-    shape = _shape(name, listing, size, channels)
-    array = listing.array
-    if array is not None and array.shape[1:] == (shape[1], shape[2], shape[0]):
-        native = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-        return _image_set(name, split, listing, native, None, [])
-    if not store:
-        source = OnDemand(listing, shape, name=name, max_bad_fraction=max_bad_fraction)
-        return _image_set(name, split, listing, source, store_key(listing, shape), [])
     where = cache_dir() if cache is None else _path(cache)
-    stored = prepare(listing, shape, name=name, max_bad_fraction=max_bad_fraction, cache=where)
-    return _image_set(name, split, listing, stored.pixels, stored.fingerprint, stored.bad)
+    training = _training(asked, split, listing)
+    decision = decide(training, settings, name, where if store else None) if rule is None else Decision(rule)
+    lines = (*listing.lines, *decision.lines)
+    for line in lines:
+        say(line)
+    shape = _shape(name, training, decision.rule, size, channels)
+    native = _native(listing, decision.rule, shape)
+    if native is not None:
+        return _image_set(name, split, listing, native, None, [], decision.rule, lines)
+    mute = frozenset() if channels is None and bands is None else frozenset({"colour"})
+    if not store:
+        source = OnDemand(listing, shape, decision.rule, name=name, max_bad_fraction=max_bad_fraction, mute=mute)
+        key = store_key(listing, shape, decision.rule)
+        return _image_set(name, split, listing, source, key, [], decision.rule, lines)
+    stored = prepare(listing, shape, decision.rule, name=name, max_bad_fraction=max_bad_fraction, cache=where)
+    lost = [REMARKS[what].format(n=f"{count:,}", name=name) for what, count in stored.said.items() if what not in mute]
+    for line in lost:
+        say(line)
+    return _image_set(
+        name, split, listing, stored.pixels, stored.fingerprint, stored.bad, decision.rule, (*lines, *lost)
+    )
 
 
-def _listing(name: str, split: str, data_dir: Path | None, size: int | None, channels: int | None) -> Listing:
+def _training(asked: _Asked, split: str, listing: Listing) -> Listing:
+    """The training split of the same source: its images decide for all. ``listing`` itself where there is none."""
+    if split == "train" or (listing.array is not None and listing.upright):
+        return listing
+    try:
+        found = _listing(asked, "train")
+    except UserError:  # a single image
+        return listing
+    return found if len(found.names) else listing
+
+
+def _native(listing: Listing, rule: PixelRule, shape: Shape) -> Pixels | None:
+    """Pixels (N, C, H, W) that are in memory as they are wanted, or ``None``."""
+    array = listing.array
+    if array is None or rule.bytes is not None or rule.bands is not None or rule.alpha:
+        return None
+    if listing.upright or not rule.channels_first:
+        array = array.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(array) if array.shape[1:] == shape else None
+
+
+def _listing(asked: _Asked, split: str) -> Listing:
+    try:
+        return _listed(asked, split)
+    except OSError as error:
+        raise UserError(f"'{printable(asked.name)}' cannot be read: {error.strerror or error}.") from error
+
+
+def _listed(asked: _Asked, split: str) -> Listing:
+    name, data_dir, held = asked.name, asked.data_dir, asked.held
     if name == "fashion-mini" or name in NAMED:
         return open_named(name, "test" if split == "test" else "train", data_dir)
     if not name:
         raise UserError("the name of the data is empty; 'unlabeled data' lists what can be opened.")
     kind, _, rest = name.partition(":")
     if kind == "noise":
-        return _noise(rest, "test" if split == "test" else "train", size or 32, channels or 3)
+        return _noise(rest, "test" if split == "test" else "train", asked.size or 32, asked.channels or 3)
     prefix, _, below = name.partition("/")
     if prefix == "hfds" and below:
-        return hugging_face(str(_path(below)), split)
+        return hugging_face(str(_path(below)), split, held)
     if prefix == "wds" and below:
-        return webdataset(below, split)
+        return webdataset(below, split, held)
     path = _path(rest if kind in _READERS and rest else name)
     read = _READERS.get(kind if rest else "") or _READERS.get(path.suffix.lower().lstrip("."))
+    if read is table:
+        return table(path, split, held, asked.label)
     if read is not None:
-        return read(path, split)
+        return read(path, split, held)
     if path.exists() or name.startswith((".", "/", "~")):
-        return folder(path, split)
+        return folder(path, split, held)
     if prefix in ("torch", "tfds", "hfids") and below:
         return through_timm(name, split, data_dir)
     if "/" in name:
@@ -167,16 +237,13 @@ def _noise(count: str, split: str, size: int, channels: int) -> Listing:
     return from_array(pixels, None)
 
 
-def _shape(name: str, listing: Listing, size: int | None, channels: int | None) -> Shape:
+def _shape(name: str, listing: Listing, rule: PixelRule, size: int | None, channels: int | None) -> Shape:
     """Decide the decoded shape; what was not asked for is measured on up to 256 images spread over the source."""
+    if rule.bands is not None and channels is None:
+        channels = len(rule.bands)
     if size is not None and channels is not None:
         return channels, size, size
-    if listing.array is not None:
-        _, height, width, own = listing.array.shape
-        found = {(height, width)}, {own}
-    else:
-        found = _measure(listing)
-    sizes, depths = found
+    sizes, depths = _measure(listing, rule, 1 if listing.array is not None else _SAMPLE)
     if channels is None:
         channels = max(depths) if depths else 3
     if size is not None:
@@ -190,26 +257,33 @@ def _shape(name: str, listing: Listing, size: int | None, channels: int | None) 
     return channels, DEFAULT_SIZE, DEFAULT_SIZE
 
 
-def _measure(listing: Listing) -> tuple[set[tuple[int, int]], set[int]]:
+def _measure(listing: Listing, rule: PixelRule, most: int) -> tuple[set[tuple[int, int]], set[int]]:
     total = len(listing.names)
     sizes, depths = set(), set()
-    for row in np.unique(np.linspace(0, total - 1, min(total, _SAMPLE)).astype(np.int64)).tolist():
-        measured = _try_measure(listing, row)
+    for row in np.unique(np.linspace(0, total - 1, min(total, most)).astype(np.int64)).tolist():
+        measured = _try_measure(listing, row, rule)
         if measured is not None:
             sizes.add(measured[:2])
             depths.add(measured[2])
     return sizes, depths
 
 
-def _try_measure(listing: Listing, row: int) -> tuple[int, int, int] | None:
+def _try_measure(listing: Listing, row: int, rule: PixelRule) -> tuple[int, int, int] | None:
     try:
-        return measure(listing.read(row))
+        return measure(listing.read(row), rule)
     except Exception:
         return None  # counted and listed when it is decoded
 
 
 def _image_set(
-    name: str, split: str, listing: Listing, pixels: Pixels | Source, fingerprint: str | None, bad: Bad
+    name: str,
+    split: str,
+    listing: Listing,
+    pixels: Pixels | Source,
+    fingerprint: str | None,
+    bad: Bad,
+    rule: PixelRule,
+    lines: Sequence[str],
 ) -> ImageSet:
     total = len(listing.names)
     rows = listing.rows
@@ -229,5 +303,7 @@ def _image_set(
         paths=listing.names if listing.paths else None,
         bad_files=[*listing.bad, *(BadFile(listing.names[row], reason) for row, reason in bad)],
         note=listing.note,
+        rule=rule,
+        lines=lines,
     )
     return whole if rows is None else whole.subset(rows)

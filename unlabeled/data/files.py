@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +17,21 @@ from unlabeled.data.decode import EXTENSIONS
 from unlabeled.data.images import BadFile
 from unlabeled.data.listing import Listing, number_classes, pick_split, printable, split_rows
 
+MOST_STRAYS = 0.1
+"""Fraction of images beside the class folders up to which these are still taken for classes."""
+_NOTES = frozenset((
+    ".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini", ".log",
+    ".part", ".lock", ".py",
+))  # fmt: skip
+"""Endings of files that usually lie beside images and are none."""
 
-def folder(root: Path, split: str) -> Listing:
+
+def folder(root: Path, split: str, held: float | None = None) -> Listing:
     """List the images below ``root``.
 
-    Subfolders ``train`` and ``test`` (or ``val``, …) are its splits; otherwise it is split 80/20. The folders on the
-    first level are classes if there are at least two and every image lies in one.
+    Subfolders ``train`` and ``test`` (or ``val``, …) are its splits; otherwise ``held`` of it (a fifth) is the test
+    split, and nothing of a lone ``train``. The folders on the first level are classes if there are at least two and
+    hardly an image lies beside them: such strays are left out, and named.
 
     Raises:
         UserError: the folder is missing, is a file, may not be read, or holds no images.
@@ -36,27 +47,54 @@ def folder(root: Path, split: str) -> Listing:
     train, test = pick_split(subfolders, "train"), pick_split(subfolders, "test")
     if train and test:
         found = {name: _scan(root / name) for name in (train, test)}
-        return _listed(root / (test if split == "test" else train), split, found)
+        return _listed(root / (test if split == "test" else train), found)
     # A lone "train" is a split; beside other folders it may be a class.
-    base = root / train if train and len(subfolders) == 1 else root
-    return _listed(base, split, {base.name: _scan(base)}, halve=True)
+    alone = train is not None and len(subfolders) == 1
+    base = root / train if train and alone else root
+    scanned = _scan(base)
+    listed = _listed(base, {base.name: scanned})
+    names = [scanned.files[row] for row in _in_classes(scanned.files)] if listed.labels is not None else scanned.files
+    rows, note = split_rows(len(names), listed.labels, split, printable(base), names, held=held, only_train=alone)
+    return replace(listed, rows=rows, note=note)
 
 
-def _listed(root: Path, split: str, found: dict[str, tuple[list[str], list[BadFile]]], halve: bool = False) -> Listing:
-    files, bad = found[root.name]
+class _Scanned(NamedTuple):
+    """What lies below a folder: relative paths of image files, sorted; unreadable folders; other files by ending."""
+
+    files: list[str]
+    bad: list[BadFile]
+    others: Counter[str]
+
+
+def _listed(root: Path, found: dict[str, _Scanned]) -> Listing:
+    files, bad, others = found[root.name]
+    ignored = ", ".join(f"{count} {printable(ending)}" for ending, count in others.most_common(5))
     if not files:
         where = printable(root)
-        listed = f" ({bad[0].path}: {bad[0].reason})" if bad else ""
+        listed = f" ({bad[0].path}: {bad[0].reason})" if bad else f" but {ignored} files" if ignored else ""
         raise UserError(f"the folder {where} holds no images{listed}; looked for .jpg, .png, .webp, .tif, .npy, ….")
+    lines = [f"{printable(root)}: {ignored} files are of types that are not read and are left out"] if ignored else []
     labels, classes = None, None
-    if _classes(files):
+    if names := _classes(files):
+        strays = sorted(set(range(len(files))) - set(_in_classes(files)))
+        if strays:
+            first = ", ".join(printable(files[row]) for row in strays[:3])
+            lines.append(
+                f"{printable(root)}: {len(strays)} of {len(files)} images lie beside the class folders and are left "
+                f"out ({first}{', …' if len(strays) > 3 else ''})"
+            )
+        files = [files[row] for row in _in_classes(files)]
         # Classes that only one of the splits has are numbered for both.
-        names = {name for part, _ in found.values() for name in _classes(part)}
+        names = {name for part in found.values() for name in _classes(part.files)}
         numbers, ordered = number_classes(sorted(names))
         number = dict(zip(sorted(names), numbers.tolist(), strict=True))
         labels = np.array([number[_first(file)] for file in files], dtype=np.int64)
         classes = tuple(map(printable, ordered))
-    rows, note = split_rows(len(files), labels, split, printable(root), files) if halve else (None, "")
+    elif len({_first(file) for file in files if os.sep in file}) > 1:
+        lines.append(
+            f"{printable(root)}: {sum(os.sep not in file for file in files)} of {len(files)} images lie beside the "
+            "folders, which are therefore not taken for classes"
+        )
     return Listing(
         read=lambda i: Path(root, files[i]),
         names=[printable(os.path.join(root, file)) for file in files],  # noqa: PTH118 (a million Paths take seconds)
@@ -64,9 +102,9 @@ def _listed(root: Path, split: str, found: dict[str, tuple[list[str], list[BadFi
         labels=labels,
         classes=classes,
         paths=True,
-        rows=rows,
+        place=f"folder {os.fsdecode(root.resolve())}",
+        lines=tuple(lines),
         bad=tuple(bad),
-        note=note,
     )
 
 
@@ -74,18 +112,25 @@ def _first(file: str) -> str:
     return file.split(os.sep, 1)[0]
 
 
+def _in_classes(files: Sequence[str]) -> list[int]:
+    return [row for row, file in enumerate(files) if os.sep in file]
+
+
 def _classes(files: Sequence[str]) -> set[str]:
-    names = {_first(file) if os.sep in file else "" for file in files}
-    return names if len(names) >= 2 and "" not in names else set()
+    inside = _in_classes(files)
+    names = {_first(files[row]) for row in inside}
+    few = len(files) - len(inside) <= MOST_STRAYS * len(files)
+    return names if len(names) >= 2 and few else set()
 
 
-def _scan(root: Path) -> tuple[list[str], list[BadFile]]:
-    """Return the relative paths of all image files below ``root``, sorted, and the folders that cannot be read.
+def _scan(root: Path) -> _Scanned:
+    """Look through all that lies below ``root``.
 
     Every folder is entered once, real ones before symbolic links: so links that form loops end.
     """
     files: list[str] = []
     bad: list[BadFile] = []
+    others = Counter[str]()
     seen: set[tuple[int, int]] = set()
     real, links = deque([""]), deque[str]()
     while real or links:
@@ -106,9 +151,13 @@ def _scan(root: Path) -> tuple[list[str], list[BadFile]]:
             relative = os.path.join(below, entry.name)  # noqa: PTH118
             if _is_dir(entry):
                 (links if entry.is_symlink() else real).append(relative)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:  # noqa: PTH122
+                continue
+            ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+            if ending in EXTENSIONS:
                 files.append(relative)
-    return sorted(files), bad
+            elif ending not in _NOTES:
+                others[ending or "unnamed"] += 1
+    return _Scanned(sorted(files), bad, others)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
@@ -119,13 +168,16 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 
 def files_identity(root: Path, files: Iterable[str]) -> str:
-    """Hash where the files lie, their names, sizes and times of change."""
+    """Hash where the files lie, their names, sizes, times and inodes.
+
+    Of the times, too, the one that no program can set: unpacked or copied files often keep size and time of others.
+    """
     hashed = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=16)
     for file in files:
         try:
             state = os.stat(os.path.join(root, file))  # noqa: PTH116, PTH118
-            about = (state.st_size, state.st_mtime_ns)
+            about = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
         except (OSError, ValueError):
-            about = (-1, -1)
-        hashed.update(os.fsencode(file) + b"\0%d\0%d\0" % about)
+            about = (-1, -1, -1, -1)
+        hashed.update(os.fsencode(file) + b"\0%d\0%d\0%d\0%d\0" % about)
     return hashed.hexdigest()

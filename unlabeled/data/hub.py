@@ -19,7 +19,7 @@ _IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "jpg", "png")
 _LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label", "cls")
 
 
-def hugging_face(name: str, split: str) -> Listing:
+def hugging_face(name: str, split: str, held: float | None = None) -> Listing:
     """List a data set saved with ``save_to_disk``, or one of the Hub's by name where the network allows.
 
     Raises:
@@ -37,17 +37,17 @@ def hugging_face(name: str, split: str) -> Listing:
         raise UserError(
             f"the data set {shown} cannot be loaded ({reason}); give a folder made by save_to_disk."
         ) from error
-    chosen, halve = loaded, True
+    chosen, halve, only_train = loaded, True, False
     if isinstance(loaded, dict):
         train, test = pick_split([*loaded], "train"), pick_split([*loaded], "test")
         key = test if split == "test" and test else train
         if key is None:
             raise UserError(f"{shown} has no split '{split}' (it has: {', '.join(map(printable, loaded))}).")
-        chosen, halve = loaded[key], test is None
-    return _from_table(chosen, split, shown, halve)
+        chosen, halve, only_train = loaded[key], test is None, test is None
+    return _from_table(chosen, split, shown, halve, held, only_train)
 
 
-def _from_table(table: Any, split: str, shown: str, halve: bool) -> Listing:
+def _from_table(table: Any, split: str, shown: str, halve: bool, held: float | None, only_train: bool) -> Listing:
     import datasets
 
     kinds = {name: type(feature).__name__ for name, feature in table.features.items()}
@@ -58,7 +58,9 @@ def _from_table(table: Any, split: str, shown: str, halve: bool) -> Listing:
     if kinds[image] == "Image":
         table = table.cast_column(image, datasets.Image(decode=False))
     labels, classes = _table_labels(table, kinds)
-    rows, note = split_rows(len(table), labels, split, shown) if halve else (None, "")
+    rows, note = None, ""
+    if halve:
+        rows, note = split_rows(len(table), labels, split, shown, held=held, only_train=only_train)
     cells = table.select_columns([image])
 
     def read(row: int) -> Raw:
@@ -120,14 +122,12 @@ def through_timm(name: str, split: str, data_dir: Path | None) -> Listing:
         identity=identity,
         labels=labels,
         classes=None if labels is None or not classes else tuple(printable(str(c)) for c in classes),
+        quick=False,
     )
 
 
-def _pixels(item: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    image = item[0]
-    if isinstance(image, Image.Image) and image.mode not in ("L", "RGB", "RGBA"):
-        image = image.convert("RGB")
-    return np.asarray(image)
+def _pixels(item: Any) -> Image.Image | np.ndarray[Any, np.dtype[Any]]:
+    return item[0] if isinstance(item[0], Image.Image) else np.asarray(item[0])
 
 
 def _timm_labels(dataset: Any, total: int) -> Labels | None:

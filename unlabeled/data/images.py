@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import mmap
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import numpy as np
 
 from unlabeled.core.errors import UserError
+from unlabeled.core.pixels import BY_TYPE, PixelRule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,13 +49,15 @@ class ImageSet:
         name: what the data set was opened as.
         split: ``"train"`` or ``"test"``.
         pixels: uint8 array or memory map (M, C, H, W), or a :class:`Source` that decodes on demand.
-        labels: class numbers (N,) or ``None``.
+        labels: class numbers (N,), -1 where an image has none, or ``None``.
         classes: the classes' names, in the order of their numbers, or ``None``.
         fingerprint: a hash of the pixels; computed from an array if not given. Labels are no part of it.
         paths: one printable path per image, or ``None``.
         bad_files: files that were left out, with the reasons.
         note: one line on how the split came about, if that is worth saying.
         rows: which rows of ``pixels`` are the images (N,); default: all of them.
+        rule: what the numbers of the stored images mean, as the data set decided.
+        lines: what was decided or left out, a line each.
     """
 
     def __init__(
@@ -69,16 +73,19 @@ class ImageSet:
         bad_files: Sequence[BadFile] = (),
         note: str = "",
         rows: Rows | None = None,
+        rule: PixelRule = BY_TYPE,
+        lines: Sequence[str] = (),
     ) -> None:
         if isinstance(pixels, np.ndarray) and (pixels.ndim != 4 or pixels.dtype != np.uint8):
             raise ValueError(f"pixels must be uint8 (N, C, H, W), not {pixels.dtype} {pixels.shape}")
         self.name, self.split, self.note = name, split, note
         self._pixels = pixels.view(np.ndarray) if isinstance(pixels, np.ndarray) else pixels
         self._rows = None if rows is None else np.ascontiguousarray(rows, dtype=np.int64)
-        self.labels = None if labels is None else np.ascontiguousarray(labels, dtype=np.int64)
+        self.rule, self.lines = rule, tuple(lines)
+        self._labels = None if labels is None else np.ascontiguousarray(labels, dtype=np.int64)
         self.classes = None if classes is None else tuple(classes)
         self.paths = None if paths is None else tuple(paths)
-        for what, values in (("labels", self.labels), ("paths", self.paths)):
+        for what, values in (("labels", self._labels), ("paths", self.paths)):
             if values is not None and len(values) != len(self):
                 raise ValueError(f"{len(values)} {what} for {len(self)} images")
         self._bad_files = tuple(bad_files)
@@ -107,8 +114,19 @@ class ImageSet:
         return f"ImageSet({self.name!r}, {self.split!r}, {len(self)} images, shape {self.shape}, {labelled})"
 
     @property
+    def labels(self) -> Labels | None:
+        """Class numbers (N,); ``None`` if there are none, or if only some images have one (see :meth:`labelled`)."""
+        return None if self._labels is None or (self._labels < 0).any() else self._labels
+
+    @property
     def has_labels(self) -> bool:
         return self.labels is not None
+
+    def labelled(self) -> ImageSet:
+        """The images that have a label: this set itself, if all do or none does."""
+        if self._labels is None or not (self._labels < 0).any():
+            return self
+        return self.subset(np.flatnonzero(self._labels >= 0))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -162,32 +180,26 @@ class ImageSet:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows {rows.min()}..{rows.max()} of a set of {len(self)} images")
-        return ImageSet(
-            self.name,
-            self.split,
-            self._pixels,
-            None if self.labels is None else self.labels[rows],
-            self.classes,
-            fingerprint=self._base,
-            paths=None if self.paths is None else [self.paths[row] for row in rows],
-            bad_files=self._bad_files,
-            note=self.note,
-            rows=rows if self._rows is None else self._rows[rows],
+        return self._like(
+            _labels=None if self._labels is None else self._labels[rows],
+            paths=None if self.paths is None else tuple(self.paths[row] for row in rows),
+            _rows=np.ascontiguousarray(rows if self._rows is None else self._rows[rows]),
         )
 
     def relabelled(self, labels: Labels) -> ImageSet:
         """Return the same images with other labels (N,)."""
-        return ImageSet(
-            self.name, self.split, self._pixels, labels, self.classes, fingerprint=self._base, paths=self.paths,
-            bad_files=self._bad_files, note=self.note, rows=self._rows,
-        )  # fmt: skip
+        if len(labels) != len(self):
+            raise ValueError(f"{len(labels)} labels for {len(self)} images")
+        return self._like(_labels=np.ascontiguousarray(labels, dtype=np.int64))
 
     def without_labels(self) -> ImageSet:
         """Return the same images with nothing that tells their labels (class names and paths go too)."""
-        return ImageSet(
-            self.name, self.split, self._pixels, fingerprint=self._base, note=self.note, rows=self._rows,
-            bad_files=self._bad_files,
-        )  # fmt: skip
+        return self._like(_labels=None, classes=None, paths=None)
+
+    def _like(self, **changes: Any) -> ImageSet:
+        other = copy.copy(self)
+        vars(other).update(changes)
+        return other
 
     def require_labels(self, purpose: str) -> Labels:
         """Return the labels (N,).
@@ -195,6 +207,11 @@ class ImageSet:
         Raises:
             UserError: there are none; the message names ``purpose``.
         """
+        if self._labels is not None and self.labels is None:
+            missing = int((self._labels < 0).sum())
+            raise UserError(
+                f"{purpose} needs labels, and {missing} of the {len(self)} images of '{self.name}' have none."
+            )
         if self.labels is None:
             raise UserError(
                 f"{purpose} needs labels, and '{self.name}' ({self.split}) has none; "

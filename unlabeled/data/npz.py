@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from unlabeled.core.errors import UserError
-from unlabeled.core.pixels import Array, DecodeError, to_uint8
+from unlabeled.core.pixels import Array, DecodeError
 from unlabeled.data.images import Labels
 from unlabeled.data.listing import Listing, digest, from_array, pick_split, printable, split_rows
 
@@ -22,10 +22,10 @@ _LABEL_PART = re.compile(r"(?:y|Y|labels)_\w+|\w+_(?:labels|y|Y)")
 _WANTED = re.compile("|".join((*_IMAGE_KEYS, *_LABEL_KEYS, "classes", _PART.pattern, _LABEL_PART.pattern)))
 
 
-def npz(file: Path, split: str) -> Listing:
+def npz(file: Path, split: str, held: float | None = None) -> Listing:
     """List the arrays ``x_train`` and ``x_test`` (``train_images``, …), or ``images``, which is split 80/20.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W); floats lie in 0..1 or 0..255, the same for all of them.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W).
 
     Raises:
         UserError: the file is missing, damaged, too large for the memory, or holds no images.
@@ -40,7 +40,7 @@ def npz(file: Path, split: str) -> Listing:
             raise UserError(f"{shown} unpacks to {needed / 1e9:.0f} GB, more than this machine's memory.")
         with np.load(file, allow_pickle=False) as archive:
             # What is not asked for is not read: a pickle among a file's notes does not spoil its images.
-            return _list({key: archive[key] for key in archive.files if _WANTED.fullmatch(key)}, split, shown)
+            return _list({key: archive[key] for key in archive.files if _WANTED.fullmatch(key)}, split, shown, held)
     except UserError:
         raise
     except Exception as error:  # zipfile, its decompressors and numpy's parser of headers raise a dozen kinds
@@ -55,10 +55,10 @@ def _memory() -> int:
         return 1 << 62
 
 
-def _list(arrays: Mapping[str, Array], split: str, shown: str) -> Listing:
+def _list(arrays: Mapping[str, Array], split: str, shown: str, held: float | None) -> Listing:
     parts = {part: key for key in arrays if (part := _part(key))}
     train, test = pick_split([*parts], "train"), pick_split([*parts], "test")
-    halve = not (train and test)
+    halve, key = not (train and test), None
     if train and test:
         wanted = test if split == "test" else train
         images, labels = arrays[parts[wanted]], _labels_of(arrays, wanted)
@@ -71,15 +71,27 @@ def _list(arrays: Mapping[str, Array], split: str, shown: str) -> Listing:
         images, labels = arrays[key], _labels_of(arrays, train) if beside is None and train else beside
         others = [] if labels is None else [labels]
     pixels = _pixels(images)
-    numbers, classes = (None, None) if labels is None else _numbered(labels, others, arrays.get("classes"))
+    numbers, classes, why = None, None, ""
+    if labels is not None:
+        why = _no_labels([labels, *others])
+        numbers, classes = (None, None) if why else _numbered(labels, others, arrays.get("classes"))
     if numbers is not None and len(numbers) != len(pixels):
         raise UserError(f"{shown} has {len(pixels)} images but {len(numbers)} labels.")
-    rows, note = split_rows(len(pixels), numbers, split, shown) if halve else (None, "")
+    lines = (f"{why}: the images of {shown} are used without labels",) if why else ()
+    rows, note = None, ""
+    if halve:
+        rows, note = split_rows(len(pixels), numbers, split, shown, held=held, only_train=key == parts.get(train or ""))
     if pixels.dtype == np.uint8:
-        return from_array(pixels, numbers, classes, rows=rows, note=note)
+        upright = pixels.shape[-1] == 1 and images.ndim == 3
+        return from_array(pixels, numbers, classes, rows=rows, note=note, upright=upright, lines=lines)
     names = [f"image {row}" for row in range(len(pixels))]
-    identity = digest("npz", pixels.shape, from_array(np.ascontiguousarray(pixels).view(np.uint8), None).identity)
-    return Listing(lambda i: pixels[i], names, identity, numbers, classes, rows=rows, note=note)
+    content = from_array(np.ascontiguousarray(pixels).view(np.uint8), None).identity
+    identity = digest("npz", pixels.shape, pixels.dtype.str, content)
+    flat = images.ndim == 3
+    return Listing(
+        lambda i: pixels[i, ..., 0] if flat else pixels[i],
+        names, identity, numbers, classes, rows=rows, note=note, lines=lines,
+    )  # fmt: skip
 
 
 def _part(key: str) -> str | None:
@@ -94,31 +106,36 @@ def _labels_of(arrays: Mapping[str, Array], part: str) -> Array | None:
 
 
 def _pixels(images: Array) -> Array:
-    """Return (N, H, W, C) as uint8; or, if some are not finite or out of range, as floats in 0..1 and those."""
+    """Return (N, H, W, 1) of (N, H, W), or four axes as they are: the data set's rule says which are the channels."""
     if not isinstance(images, np.ndarray):  # numpy hands out members that are no arrays as bytes
         raise DecodeError("it holds members that are no arrays")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape:
         raise DecodeError(f"its images have the shape {images.shape}, not (N, H, W) or (N, H, W, C)")
-    if images.shape[1] < min(images.shape[2:]):
-        images = images.transpose(0, 2, 3, 1)
-    if images.dtype.kind != "f":
-        return to_uint8(images)
-    finite = images[np.isfinite(images)]
-    images = images / 255 if finite.size and finite.max() > 1 else images
-    try:
-        return to_uint8(images)
-    except DecodeError:
-        return images
+    if images.dtype == np.bool_:
+        return np.where(images, 255, 0).astype(np.uint8)
+    if images.dtype.kind not in "iuf":
+        raise DecodeError(f"values of type {images.dtype} are no pixels")
+    return images
+
+
+def _no_labels(labels: Sequence[Array]) -> str:
+    """Why these are no labels, or nothing if each image has one whole number or text."""
+    for found in map(np.atleast_1d, labels):
+        if found.size != len(found):
+            return f"its labels are {found.size // max(len(found), 1)} per image"
+        if found.dtype.kind == "f" and not (np.isfinite(found).all() and (found == np.rint(found)).all()):
+            return "its labels are no whole numbers"
+        if found.dtype.kind not in "iuUSbf":
+            return f"its labels are of type {found.dtype}"
+    return ""
 
 
 def _numbered(labels: Array, others: list[Array], names: Array | None) -> tuple[Labels, tuple[str, ...]]:
     """Number labels by the distinct values of all splits, or keep them where ``names`` says what they mean."""
-    every = [np.atleast_1d(found) for found in (labels, *others)]
-    if any(found.size != len(found) or found.dtype.kind not in "iuUSb" for found in every):
-        raise DecodeError("its labels are not one whole number or text per image")
-    every = [found.reshape(-1) for found in every]
+    every = [np.atleast_1d(found).reshape(-1) for found in (labels, *others)]
+    every = [found.astype(np.int64) if found.dtype.kind == "f" else found for found in every]
     labels, distinct = every[0], np.unique(np.concatenate(every))
     named = 0 if names is None else len(np.atleast_1d(names))
     if names is not None and distinct.dtype.kind in "iu" and all(0 <= number < named for number in distinct):

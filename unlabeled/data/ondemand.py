@@ -9,8 +9,9 @@ from threading import Lock
 from typing import NoReturn
 
 from unlabeled.core.errors import UserError
-from unlabeled.core.pixels import DecodeError
-from unlabeled.data.decode import decode
+from unlabeled.core.pixels import DecodeError, PixelRule
+from unlabeled.core.progress import say
+from unlabeled.data.decode import REMARKS, decode
 from unlabeled.data.images import BadFile, Pixels, Rows
 from unlabeled.data.listing import Listing, printable
 
@@ -24,11 +25,14 @@ def workers() -> int:
     return min(available, 16)
 
 
-def decode_into(listing: Listing, row: int, out: Pixels) -> str | None:
-    """Decode image ``row`` into ``out`` (C, H, W); if it is unreadable, blacken ``out`` and return the reason."""
+def decode_into(listing: Listing, row: int, out: Pixels, rule: PixelRule, said: set[str]) -> str | None:
+    """Decode image ``row`` into ``out`` (C, H, W); if it is unreadable, blacken ``out`` and return the reason.
+
+    ``said`` receives what was lost of it, as keys of ``decode.REMARKS``.
+    """
     channels, height, width = out.shape
     try:
-        out[:] = decode(listing.read(row), height, width, channels).transpose(2, 0, 1)
+        out[:] = decode(listing.read(row), height, width, channels, rule, said).transpose(2, 0, 1)
     except DecodeError as error:
         reason = str(error)
     except Exception as error:  # from reading: a damaged archive, or another library's own decoder
@@ -52,10 +56,20 @@ def refuse(name: str, bad: Sequence[BadFile], fraction: float, total: int, seen:
 class OnDemand:
     """Pixels decoded anew for every batch, for sources too large to store. Unreadable images come out black."""
 
-    def __init__(self, listing: Listing, shape: Shape, *, name: str, max_bad_fraction: float) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        shape: Shape,
+        rule: PixelRule,
+        *,
+        name: str,
+        max_bad_fraction: float,
+        mute: frozenset[str] = frozenset(),
+    ) -> None:
         self.shape = (len(listing.names), *shape)
-        self._listing, self._name, self._fraction = listing, name, max_bad_fraction
+        self._listing, self._rule, self._name, self._fraction = listing, rule, name, max_bad_fraction
         self._bad: dict[int, str] = {}
+        self._said = set(mute)
         self._lock = Lock()
 
     def take(self, rows: Rows, out: Pixels) -> None:
@@ -66,8 +80,13 @@ class OnDemand:
         """
         # A pool per call costs little beside decoding, and none is left behind in a forked worker.
         with ThreadPoolExecutor(workers(), "decode") as pool:
-            reasons = list(pool.map(lambda row, place: decode_into(self._listing, row, place), rows.tolist(), out))
+            said = [set[str]() for _ in rows]
+            places = zip(rows.tolist(), out, said, strict=True)
+            reasons = list(pool.map(lambda a: decode_into(self._listing, a[0], a[1], self._rule, a[2]), places))
         with self._lock:
+            for remark in sorted(set[str]().union(*said) - self._said):  # each is said once
+                say(REMARKS[remark].format(n="some", name=self._name))
+            self._said.update(*said)
             self._bad |= {int(row): reason for row, reason in zip(rows, reasons, strict=True) if reason is not None}
         bad = self.bad_files()
         if len(bad) > self._fraction * self.shape[0]:

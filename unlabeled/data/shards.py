@@ -17,7 +17,7 @@ import numpy as np
 from unlabeled.core.errors import UserError
 from unlabeled.data.decode import EXTENSIONS
 from unlabeled.data.files import files_identity
-from unlabeled.data.images import BadFile
+from unlabeled.data.images import BadFile, Labels
 from unlabeled.data.listing import (
     TEST_NAMES,
     TRAIN_NAMES,
@@ -39,12 +39,10 @@ class _Member(NamedTuple):
 
     def read(self) -> bytes:
         """Read the member's bytes, without trusting the size its header claims."""
-        descriptor = os.open(self.shard, os.O_RDONLY)
-        try:
-            held = os.fstat(descriptor).st_size - self.offset
-            return os.pread(descriptor, max(min(self.size, held), 0), self.offset)
-        finally:
-            os.close(descriptor)
+        with Path(self.shard).open("rb") as file:
+            held = os.fstat(file.fileno()).st_size - self.offset
+            file.seek(self.offset)
+            return file.read(max(min(self.size, held), 0))
 
 
 class _Sample(NamedTuple):
@@ -52,7 +50,7 @@ class _Sample(NamedTuple):
     label: str | None
 
 
-def webdataset(pattern: str, split: str) -> Listing:
+def webdataset(pattern: str, split: str, held: float | None = None) -> Listing:
     """List the images of the shards that ``pattern`` names (``*`` and ``{000..099}`` expand; a folder means its tars).
 
     Labels are the members ``.cls`` (a number or text) or a field ``label`` of ``.json``; nothing is ever unpickled.
@@ -68,8 +66,8 @@ def webdataset(pattern: str, split: str) -> Listing:
     honoured = bool(train and test)
     samples: dict[str, list[_Sample]] = {}
     bad: list[BadFile] = []
-    wanted = (test if split == "test" else train) if honoured else shards
-    for shard in sorted({*train, *test}) if honoured else shards:
+    wanted = (test if split == "test" else train) if honoured else train or shards
+    for shard in sorted({*train, *test}) if honoured else wanted:
         found, reason = _index(shard)
         samples[shard] = found
         if reason and shard in wanted:
@@ -78,27 +76,49 @@ def webdataset(pattern: str, split: str) -> Listing:
     if not chosen:
         why = f" ({bad[0].path}: {bad[0].reason})" if bad else ""
         raise UserError(f"the shards {printable(pattern)} hold no images for '{split}'{why}.")
-    labels, classes = None, None
-    texts = [sample.label for shard in samples for sample in samples[shard]]
-    known = [text for text in texts if text is not None]
-    if len(known) == len(texts):
-        _, names = number_classes(known)
-        number = {name: i for i, name in enumerate(names)}
-        labels, classes = [number[s.label] for s in chosen if s.label is not None], tuple(map(printable, names))
-    return _listing([sample.image for sample in chosen], labels, classes, split, pattern, bad, honoured)
+    numbers, classes, lines = _numbered(samples, chosen, printable(pattern))
+    how = _Split(honoured, bool(train), held)
+    return _listing([sample.image for sample in chosen], numbers, classes, lines, split, pattern, bad, how)
+
+
+def _numbered(
+    samples: dict[str, list[_Sample]], chosen: Sequence[_Sample], shown: str
+) -> tuple[Labels | None, tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the labels of the chosen samples (-1: none), the names of all, and a line if some have none."""
+    known = [s.label for shard in samples for s in samples[shard] if s.label is not None]
+    if not known:
+        return None, None, ()
+    _, names = number_classes(known)
+    number: dict[str | None, int] = {name: i for i, name in enumerate(names)}
+    labels = np.array([number.get(sample.label, -1) for sample in chosen], dtype=np.int64)
+    empty = int((labels < 0).sum())
+    line = f"{empty:,} of {len(labels):,} images of {shown} have no label"
+    return labels, tuple(map(printable, names)), (line,) if empty else ()
+
+
+class _Split(NamedTuple):
+    """How the split came about: by names of shards, or by holding some images of those that are there."""
+
+    honoured: bool
+    only_train: bool
+    held: float | None
 
 
 def _listing(
     images: Sequence[_Member],
-    labels: list[int] | None,
+    numbers: Labels | None,
     classes: tuple[str, ...] | None,
+    lines: tuple[str, ...],
     split: str,
     pattern: str,
     bad: Sequence[BadFile],
-    honoured: bool,
+    how: _Split,
 ) -> Listing:
-    numbers = None if labels is None else np.array(labels, dtype=np.int64)
-    rows, note = (None, "") if honoured else split_rows(len(images), numbers, split, printable(pattern))
+    rows, note = None, ""
+    if not how.honoured:
+        rows, note = split_rows(
+            len(images), numbers, split, printable(pattern), held=how.held, only_train=how.only_train
+        )
     shards = sorted({image.shard for image in images})
     return Listing(
         read=lambda i: images[i].read(),
@@ -108,6 +128,8 @@ def _listing(
         classes=classes,
         paths=True,
         rows=rows,
+        place=f"shards {pattern} {Path.cwd()} {split if how.honoured else 'all'}",
+        lines=lines,
         bad=tuple(bad),
         note=note,
     )

@@ -21,11 +21,16 @@ _LABEL_COLUMNS = ("label", "class", "target")
 Columns = dict[str, list[Any]]
 
 
-def table(file: Path, split: str) -> Listing:
-    """List the images that a table names, relative to its own folder.
+def table(file: Path, split: str, held: float | None = None, label: str | None = None) -> Listing:
+    """List the images that a table names, relative to its own folder. Empty labels are images without one.
+
+    Args:
+        file: CSV, TSV or Parquet.
+        split, held: see :func:`~unlabeled.data.listing.split_rows`; a column ``split`` is obeyed.
+        label: the column of labels; default: ``label``, ``class`` or ``target``.
 
     Raises:
-        UserError: the file is missing or damaged, lacks a column of paths, a label, or the split.
+        UserError: the file is missing or damaged, lacks a column of paths, that of the labels, or the split.
     """
     shown = printable(file)
     if not file.is_file():
@@ -40,20 +45,25 @@ def table(file: Path, split: str) -> Listing:
         raise UserError(f"{shown} has no column of paths: name one of its columns 'path' (it has: {has}).")
     if not columns[path]:
         raise UserError(f"{shown} has no rows; fill it, or point data at another table.")
-    labels, classes = _labels(columns, shown)
-    keep, halve = _split(columns, split, shown)
+    labels, classes, lines = _labels(columns, shown, label, path)
+    keep, halve, only_train = _split(columns, split, shown)
     labels = None if labels is None else labels[keep]
     cells = [columns[path][row] for row in keep.tolist()]
     # Hugging Face keeps images in Parquet as {"bytes": …, "path": …}.
     cells = [(cell.get("bytes") or cell.get("path")) if isinstance(cell, dict) else cell for cell in cells]
     inside = any(isinstance(cell, bytes) for cell in cells)
+    place = f"table {file.resolve()} {'all' if halve else split}"
     files = None if inside else ["" if cell is None else str(cell) for cell in cells]
-    rows, note = split_rows(len(keep), labels, split, shown, files) if halve else (None, "")
+    rows, note = None, ""
+    if halve:
+        rows, note = split_rows(len(keep), labels, split, shown, files, held=held, only_train=only_train)
     if files is None:
-        held = [cell if isinstance(cell, bytes) else b"" for cell in cells]
+        data = [cell if isinstance(cell, bytes) else b"" for cell in cells]
         names = [f"{shown} row {row + 1}" for row in keep.tolist()]
         identity = digest(files_identity(file.parent, [file.name]), keep.tobytes())
-        return Listing(held.__getitem__, names, identity, labels, classes, rows=rows, note=note)
+        return Listing(
+            data.__getitem__, names, identity, labels, classes, rows=rows, note=note, place=place, lines=lines
+        )
     return Listing(
         read=lambda i: Path(file.parent, files[i]),
         names=[printable(os.path.join(file.parent, name)) for name in files],  # noqa: PTH118 (as in files.py)
@@ -62,6 +72,8 @@ def table(file: Path, split: str) -> Listing:
         classes=classes,
         paths=True,
         rows=rows,
+        place=place,
+        lines=lines,
         note=note,
     )
 
@@ -98,11 +110,11 @@ def _column(columns: Columns, wanted: Sequence[str]) -> str | None:
     return next((lower[name] for name in wanted if name in lower), None)
 
 
-def _split(columns: Columns, split: str, shown: str) -> tuple[Rows, bool]:
-    """Return the rows that hold ``split``, and whether they must be split first for want of test rows."""
+def _split(columns: Columns, split: str, shown: str) -> tuple[Rows, bool, bool]:
+    """Return the rows that hold ``split``, whether there are no test rows, and whether the rest is called training."""
     column = _column(columns, ("split",))
     if column is None:
-        return np.arange(len(next(iter(columns.values())))), True
+        return np.arange(len(next(iter(columns.values())))), True, False
     values = [str(value).strip() for value in columns[column]]
     distinct = sorted(set(values))
     train, test = pick_split(distinct, "train"), pick_split(distinct, "test")
@@ -110,18 +122,28 @@ def _split(columns: Columns, split: str, shown: str) -> tuple[Rows, bool]:
     if chosen is None:
         has = ", ".join(map(printable, distinct[:8]))
         raise UserError(f"no row of {shown} belongs to the split '{split}'; its column 'split' says: {has}.")
-    return np.flatnonzero(np.array(values) == chosen), test is None
+    return np.flatnonzero(np.array(values) == chosen), test is None, test is None
 
 
-def _labels(columns: Columns, shown: str) -> tuple[Labels | None, tuple[str, ...] | None]:
-    column = _column(columns, _LABEL_COLUMNS)
+def _labels(
+    columns: Columns, shown: str, wanted: str | None, path: str
+) -> tuple[Labels | None, tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the labels (-1: none), their names, and a line on what may surprise."""
+    column = _column(columns, _LABEL_COLUMNS) if wanted is None else _column(columns, (wanted.strip().lower(),))
+    has = ", ".join(map(printable, columns))
+    if column is None and wanted is not None:
+        raise UserError(f"{shown} has no column '{printable(wanted)}' (it has: {has}); name one with data.label.")
     if column is None:
-        return None, None
-    texts = ["" if value is None else str(value).strip() for value in columns[column]]
-    if "" in texts:
-        raise UserError(
-            f"row {texts.index('') + 1} of {shown} has no label; fill the column '{printable(column)}', or rename it "
-            "to use the images without labels."
-        )
-    labels, names = number_classes(texts)
-    return labels, tuple(map(printable, names))
+        others = [name for name in columns if name != path and name.strip().lower() != "split"]
+        line = f"{shown} has the columns {has}; none is called label, class or target: data.label=NAME chooses one"
+        return None, None, (line,) if others else ()
+    texts = ["" if value is None or value != value else str(value).strip() for value in columns[column]]
+    known = np.array([text != "" for text in texts])
+    numbers, names = number_classes([text for text in texts if text])
+    labels = np.full(len(texts), -1, dtype=np.int64)
+    labels[known] = numbers
+    empty = len(texts) - int(known.sum())
+    if empty == len(texts):
+        return None, None, (f"the column '{printable(column)}' of {shown} is empty: its images have no labels",)
+    line = f"{empty:,} of {len(texts):,} rows of {shown} have no label (column '{printable(column)}')"
+    return labels, tuple(map(printable, names)), (line,) if empty else ()

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
 from unlabeled.core.config import Config
-from unlabeled.core.errors import nearest
+from unlabeled.core.errors import UserError, nearest
+from unlabeled.data.settings import PixelSettings, as_text
 from unlabeled.data.spec import ViewSpec
 from unlabeled.engine.optim import OptimizerConfig
 from unlabeled.ssl.method import MethodConfig
@@ -35,6 +36,13 @@ class DataConfig(_Named):
     dir: str | None = Field(None, description="where data sets lie; default: $UNLABELED_DATA and the usual places")
     size: int | None = Field(None, ge=1, le=4096, description="decode to size × size pixels; default: as they are")
     channels: int | None = Field(None, ge=1, le=64, description="1 gray, 3 RGB; default: the data's own")
+    range: str | None = Field(None, description="LOW..HIGH: values that become black and white (docs/pixels.md)")
+    window: str | None = Field(None, description="the same, cutting off the rest: 0..3000, or percentiles: 1%..99%")
+    bands: str | None = Field(None, description="bands to use, from 1: 4,3,2; la or rgba: the last is transparency")
+    holdout: float | None = Field(
+        None, ge=0, lt=1, description="fraction held out where there is no test split; 0: train on all; default: 0.2"
+    )
+    label: str | None = Field(None, description="column of a table with the labels; default: label, class, target")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="unreadable files tolerated before the run stops")
     store: bool = Field(True, description="decode once and keep the pixels; false: decode anew for every batch")
     labels: str | None = Field(None, description="keep only a labelled share: 10% or 5-per-class (fine-tuning)")
@@ -42,6 +50,19 @@ class DataConfig(_Named):
     corrupt: str | None = Field(
         None, description="give wrong labels to these images before training: noisy:60%@0-4 (to be forgotten later)"
     )
+
+    @field_validator("range", "window", "bands", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return as_text(value)
+
+    @model_validator(mode="after")
+    def _understood(self) -> DataConfig:
+        try:
+            PixelSettings(self.channels, self.range, self.window, self.bands)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class BackboneConfig(_Named):

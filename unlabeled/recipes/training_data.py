@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from unlabeled.core.errors import UserError
+from unlabeled.core.pixels import PixelRule
+from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.forgetting.forget_sets import PRINT, ForgetSplit, Prints, forget_split
 from unlabeled.forgetting.images import UnlabelledImages
 from unlabeled.probes.arrays import Rows
 from unlabeled.probes.fewshot import labelled_rows
 from unlabeled.recipes.schema import DataConfig, Recipe
+from unlabeled.ssl.methods import METHODS
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -24,11 +27,28 @@ def training_images(recipe: Recipe) -> ImageSet:
     Raises:
         UserError: the data cannot be had, or lack the labels that are asked for.
     """
-    return _as_asked(open_split(recipe.data, "train"), recipe)
+    data = recipe.data
+    images = open_split(data, "train")
+    _, height, width = images.shape
+    if height != width:  # every later verb and plain timm take squares: so does training
+        side = min(height, width)
+        say(f"the images of '{data.name}' are {height}×{width}: their centred {side}×{side} square is used (data.size)")
+        images = open_split(data.model_copy(update={"size": side}), "train", images.rule)
+    return _as_asked(usable(images, recipe), recipe)
 
 
-def open_split(data: DataConfig, split: str) -> ImageSet:
+def usable(images: ImageSet, recipe: Recipe) -> ImageSet:
+    """All images, or those that have labels where the recipe learns from labels."""
+    return images.labelled() if METHODS[recipe.method.name].needs_labels or recipe.data.labels is not None else images
+
+
+def open_split(data: DataConfig, split: str, rule: PixelRule | None = None) -> ImageSet:
     """Open a split as a recipe's ``data`` section says, with every setting in it.
+
+    Args:
+        data: the section.
+        split: ``"train"``, ``"test"`` or ``"all"``.
+        rule: what the images' numbers mean, where that was decided before.
 
     Raises:
         UserError: the data cannot be had.
@@ -39,6 +59,12 @@ def open_split(data: DataConfig, split: str) -> ImageSet:
         data_dir=data.dir,
         size=data.size,
         channels=data.channels,
+        range=data.range,
+        window=data.window,
+        bands=data.bands,
+        holdout=data.holdout,
+        label=data.label,
+        rule=rule,
         max_bad_fraction=data.max_bad_fraction,
         store=data.store,
     )

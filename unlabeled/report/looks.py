@@ -19,6 +19,7 @@ from unlabeled.backbones import Backbone
 from unlabeled.core import rng
 from unlabeled.core.errors import first_line
 from unlabeled.data import ImageSet
+from unlabeled.data.listing import NoTestSplit
 from unlabeled.engine.batches import Shuffled
 from unlabeled.probes.search import search
 from unlabeled.recipes.schema import Recipe
@@ -26,7 +27,7 @@ from unlabeled.recipes.training_data import open_split
 from unlabeled.report import Atlas, Cell, Confusion, Gallery, Projection
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.folder import Run
-from unlabeled.runs.images import data_of
+from unlabeled.runs.images import data_of, rule_of
 from unlabeled.runs.models import load_backbone
 from unlabeled.runs.prepared import Prepared, prepare
 from unlabeled.ssl.method import Batch, DataInfo, Method, Step
@@ -65,7 +66,11 @@ def look(run: Run, recipe: Recipe, *, data_dir: str | None, points: int, bank: i
     """
     recipe = as_finished(recipe, run, data_dir)
     ready = prepare(recipe)
-    train, test = ready.images, open_split(data_of(run, data_dir=data_dir), "test")
+    train, config = ready.images, data_of(run, data_dir=data_dir)
+    try:
+        test = open_split(config, "test", rule_of(run, config))
+    except NoTestSplit:  # all images are for training: these are looked at
+        test = train
     held, known = _some(test, points), _some(train, bank)
     backbone = load_backbone(run.folder)
     features, memory = (normalize(np.asarray(bank_of(backbone, s).features, np.float32)) for s in (held, known))

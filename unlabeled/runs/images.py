@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from unlabeled.core import run_files
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, first_line
+from unlabeled.core.pixels import PixelRule
+from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
+from unlabeled.data.listing import HELD_FRACTION, NoTestSplit
 from unlabeled.recipes.schema import DataConfig
 from unlabeled.recipes.training_data import open_split
 from unlabeled.runs.folder import Run
@@ -33,15 +36,41 @@ def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> D
     shape = run.read_json(run_files.DATA).get("shape")
     if shape:
         channels, height, width = map(int, shape)
-        # images that are not square were trained on whole, and are looked at whole
+        # of runs that are older than this: images that are not square were trained on whole, and are looked at whole
         changes |= {"channels": channels} | ({"size": height} if height == width else {})
     if data is not None and data != config.name:
-        changes |= {"name": data, "dir": None, "store": True}
+        changes |= {"name": data, "dir": None, "store": True, "holdout": None, "label": None}
+        changes |= {"range": None, "window": None, "bands": None}
     if data_dir is not None:
         changes["dir"] = data_dir
     return config.model_copy(update=changes)
 
 
-def splits_of(data: DataConfig) -> tuple[ImageSet, ImageSet]:
+def rule_of(run: Run, data: DataConfig) -> PixelRule | None:
+    """What the numbers of the run's own images mean, as it was decided for training; ``None`` for other data.
+
+    Raises:
+        UserError: the run does not say it in a form that can be read.
+    """
+    if not run.exists() or run.recipe().data.name != data.name:
+        return None
+    held = run.read_json(run_files.DATA).get("pixels")
+    try:
+        return None if held is None else PixelRule.fromdict(held)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{run.folder / run_files.DATA}: pixels: {first_line(error)}; train again.") from error
+
+
+def splits_of(data: DataConfig, rule: PixelRule | None = None) -> tuple[ImageSet, ImageSet]:
     """The training and the test split."""
-    return open_split(data, "train"), open_split(data, "test")
+    return open_split(data, "train", rule), open_split(data, "test", rule)
+
+
+def splits_to_probe(data: DataConfig, rule: PixelRule | None = None) -> tuple[ImageSet, ImageSet]:
+    """As :func:`splits_of`, of the images that have labels; of data without a test split a fifth is held for it now."""
+    try:
+        train, test = splits_of(data, rule)
+    except NoTestSplit:
+        say(f"'{data.name}' has no test split: tested on a fifth of its training images (labels were not learned from)")
+        train, test = splits_of(data.model_copy(update={"holdout": HELD_FRACTION}), rule)
+    return train.labelled(), test.labelled()

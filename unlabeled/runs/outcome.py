@@ -22,6 +22,8 @@ def describe(run: Run, images: ImageSet) -> None:
         "fingerprint": images.fingerprint,
         "images": len(images),
         "shape": list(images.shape),
+        "pixels": images.rule.asdict(),
+        "notes": [line for line in (images.note, *images.lines) if line],
         "classes": list(images.classes) if images.classes else None,
         "bad_files": [[str(part) for part in bad] for bad in images.bad_files],
     }

@@ -19,7 +19,7 @@ from unlabeled.recipes.training_data import open_split
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
-from unlabeled.runs.images import data_of
+from unlabeled.runs.images import data_of, rule_of
 from unlabeled.runs.models import backbone_folder, load_backbone
 from unlabeled.verbs.pretrain import pretrain
 
@@ -94,7 +94,8 @@ def _judged(run: Run) -> dict[str, Any]:
 def accuracy(run: Run) -> dict[str, Any]:
     """Top-1 accuracy, with its bootstrap interval, of a run's classifier on the test split of its data."""
     backbone = load_backbone(run.folder)
-    images = open_split(data_of(run), "test")
+    config = data_of(run)
+    images = open_split(config, "test", rule_of(run, config)).labelled()
     truth = images.require_labels("testing a classifier")
     found = load_classifier(run.folder)
     if found is None:

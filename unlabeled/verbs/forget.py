@@ -31,12 +31,12 @@ from unlabeled.forgetting.store import Trained, cached
 from unlabeled.probes.arrays import Rows
 from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.recipes.schema import DataConfig
-from unlabeled.recipes.training_data import held_out, pixel_prints, retained, trained_rows
+from unlabeled.recipes.training_data import held_out, pixel_prints, retained, trained_rows, usable
 from unlabeled.report.forgetting import save_pictures
 from unlabeled.runs.classifier import load_classifier as saved_classifier
 from unlabeled.runs.classifier import save_classifier
 from unlabeled.runs.folder import Run, command_line, environment
-from unlabeled.runs.images import data_of, splits_of
+from unlabeled.runs.images import data_of, rule_of, splits_of
 from unlabeled.runs.models import backbone_folder, input_size
 from unlabeled.verbs.pretrain import pretrain
 
@@ -91,7 +91,10 @@ def forget(
     methods = {name: _method(name, settings if name == method else ()) for name in dict.fromkeys([method, *compare])}
     source = Run(model)
     original = load_classifier(model)
-    train, test = splits_of(_data_of(source, data, data_dir))
+    config = _data_of(source, data, data_dir)
+    train, test = splits_of(config, rule_of(source, config))
+    if source.exists():
+        train = usable(train, source.recipe())
     trained = _trained(train, source)
     split = _split(what, train, trained, source, seed)
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")

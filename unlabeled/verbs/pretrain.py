@@ -135,6 +135,8 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
                 f"the images of '{recipe.data.name}' are not those that {run.folder} learned from so far; put the old "
                 "ones back, or start again with --overwrite."
             )
+        if images.note:
+            say(images.note)
         run.begin(recipe, command_line())
         describe(run, images)
     try:
@@ -222,6 +224,8 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         views.append(f"{spec.count} × {ready.info.channels}×{size}×{size}")
     return {
         "data": f"{ready.images.name}: {len(ready.images)} images {'×'.join(map(str, ready.images.shape))}",
+        **({"held out": ready.images.note} if ready.images.note else {}),
+        **({"pixels": list(ready.images.lines)} if ready.images.lines else {}),
         "parameters": parameters,
         "views": views,
         "precision": ready.hardware.precision,

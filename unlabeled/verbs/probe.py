@@ -20,7 +20,7 @@ from unlabeled.recipes.schema import DataConfig
 from unlabeled.report import probe_chart
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.folder import Run
-from unlabeled.runs.images import data_of, splits_of
+from unlabeled.runs.images import data_of, rule_of, splits_to_probe
 from unlabeled.runs.models import Pixels, check_model, input_size, open_model, unlearned
 from unlabeled.verbs.protocols import Protocols
 
@@ -124,7 +124,7 @@ def _open(model: str, data: str | None, data_dir: str | None, like: str | None) 
     if not run.exists() and not unlearned(model):
         channels, size, _ = input_size(model)
         config = config.model_copy(update={"channels": channels, "size": size})
-    return splits_of(config)
+    return splits_to_probe(config, rule_of(source, config))
 
 
 def probe_all(

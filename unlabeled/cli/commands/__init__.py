@@ -13,6 +13,7 @@ from unlabeled.cli.commands import (  # noqa: F401, I001
     import_,
     rerun,
     runs,
+    cache,
     doctor,
     bench,
     demo,
