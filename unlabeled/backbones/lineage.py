@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
 from unlabeled.core.config import Config
@@ -38,6 +38,7 @@ class Origin(Config):
         name: what came out is called: an architecture, a recipe, a format.
         data: what it learned from; ``None`` where no image was read, or where nobody knows (an import).
         place: the folder it was written to.
+        teachers: frozen networks that it learned from beside the images, with their digests.
     """
 
     did: str
@@ -46,11 +47,14 @@ class Origin(Config):
     name: str = ""
     data: Seen | None = None
     place: str = ""
+    teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     def __str__(self) -> str:
+        name = self.name if self.name != self.did else ""
         start = f" from {self.source}" if self.source else ""
         seen = f" on {self.data.name} ({self.data.images} images)" if self.data else ""
-        return f"{self.did} {self.name}{start}{seen}".replace("  ", " ").strip()
+        told = f", taught by {', '.join(Path(teacher).name for teacher in self.teachers)}" if self.teachers else ""
+        return f"{self.did} {name}{start}{seen}{told}".replace("  ", " ").strip()
 
 
 def digest_of(path: str | Path) -> str:

@@ -16,7 +16,10 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
 from unlabeled.recipes.schema import Recipe
+from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
+from unlabeled.ssl.frozen import FrozenTeacher
+from unlabeled.ssl.method import Asked
 
 
 class Pixels(nn.Module):
@@ -130,6 +133,27 @@ def open_model(source: str, images: ImageSet, *, layer: str | None, pool: str | 
         model = backbones.create(name, in_chans=channels, image_size=height, mean=mean, std=std, seed=seed)
         return Backbone(model, layer, pool).eval()
     return load_backbone(source, layer=layer, pool=pool)
+
+
+def open_teachers(asked: Asked) -> list[FrozenTeacher]:
+    """The networks that a method learns from, frozen.
+
+    Raises:
+        UserError: there is no such model, or it has no classifier where one is needed.
+    """
+    found = []
+    for name in asked.models:
+        folder = backbone_folder(name)
+        whole = asked.classifiers and int(backbones.load_config(folder).get("num_classes") or 0) > 0
+        reads = Backbone(backbones.load(folder, image_size=asked.size, classifier=whole)).eval()
+        model: nn.Module = reads
+        if asked.classifiers and not whole:
+            classifier = load_classifier(Path(name))
+            if classifier is None:
+                raise UserError(f"method.teacher: {name} has no classifier; make one with: unlabeled finetune {name}")
+            model = nn.Sequential(reads, classifier[0])
+        found.append(FrozenTeacher(model, reads, name, backbones.digest_of(folder / "model.safetensors")))
+    return found
 
 
 def settled(recipe: Recipe) -> Recipe:

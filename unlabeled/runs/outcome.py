@@ -38,12 +38,13 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     """
     if not run.exists():
         raise UserError(f"{run.folder} was removed while the run worked in it; its result is not kept.")
-    kept, lineage = method.kept(), (*lineage_of(method.backbone), _step(run, images))
+    kept, lineage = method.kept(), (*lineage_of(method.backbone), _step(run, method, images))
     for name, network in kept.beside.items():
         remember_lineage(network, lineage)
         backbones.save(network, run.beside(name))
     if kept.classifier is not None:
-        save_classifier(run.folder, kept.classifier, images.classes or ())
+        named = images.classes if len(images.classes or ()) == kept.classifier.out_features else None
+        save_classifier(run.folder, kept.classifier, named or ())
     if not run.recipe().data.store:
         describe(run, images)  # what is decoded batch by batch is known to be unreadable only now
     # last, because a backbone folder says that the run has finished
@@ -51,11 +52,12 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     backbones.save(kept.backbone, run.backbone)
 
 
-def _step(run: Run, images: ImageSet) -> Origin:
+def _step(run: Run, method: Method, images: ImageSet) -> Origin:
     """What this training adds to the life of the weights it began with."""
     recipe = run.recipe()
     seen = Seen(name=images.name, fingerprint=images.fingerprint, images=len(images), without=recipe.data.without)
-    step = Origin(did=recipe.method.name, name=recipe.name, data=seen, place=str(run.folder))
+    teachers = tuple(f"{teacher.name} ({teacher.digest})" for teacher in getattr(method, "teachers", ()))
+    step = Origin(did=recipe.method.name, name=recipe.name, data=seen, place=str(run.folder), teachers=teachers)
     if recipe.backbone.weights is None:
         return step
     digest = digest_of(backbone_folder(recipe.backbone.weights) / "model.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ from unlabeled.engine.loop import Hardware, best_precision
 from unlabeled.recipes.schema import Recipe
 from unlabeled.recipes.training_data import training_images
 from unlabeled.runs.loggers import check_logger
-from unlabeled.runs.models import starting_backbone
+from unlabeled.runs.models import open_teachers, starting_backbone
 from unlabeled.ssl.method import DataInfo, Method
 from unlabeled.ssl.methods import METHODS
 
@@ -63,10 +64,12 @@ def prepare(recipe: Recipe) -> Prepared:
     info = DataInfo(len(images), channels, height, width, len(classes) if classes else None, mean, std)
     smallest = min(view.size or height for view in recipe.views)
     hardware = _without_broken_precision(hardware, recipe, backbone, (channels, smallest, smallest))
+    asked = method_class.asks(recipe.method)
+    others: dict[str, Any] = {} if asked is None else {"teachers": open_teachers(asked)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(recipe.seed, "method"))
         given = copy.deepcopy(backbone.state_dict()) if recipe.backbone.weights is not None else None
-        method = method_class(recipe.method, backbone, info)
+        method = method_class(recipe.method, backbone, info, **others)
     if given is not None:
         backbone.load_state_dict(given)  # instead of what MAE initialises by itself
     method.check(recipe.batch_size)

@@ -146,6 +146,21 @@ class Kept:
     classifier: nn.Linear | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Networks that others trained and that a method learns from; it gets them, frozen, as ``teachers``.
+
+    Attributes:
+        models: what the user calls them.
+        size: side of the images they see; ``None``: their own.
+        classifiers: they answer with the logits of their classifiers instead of embeddings.
+    """
+
+    models: tuple[str, ...]
+    size: int | None = None
+    classifiers: bool = False
+
+
 class Method(nn.Module):
     """Owns the backbone and its heads; turns a batch of views into a loss.
 
@@ -167,6 +182,8 @@ class Method(nn.Module):
     """Whether ``prepare`` must run before the first step."""
     accumulates: ClassVar[bool] = True
     """Whether a batch may be split into accumulated parts without changing the loss."""
+    prepared_is_state: ClassVar[bool] = True
+    """Whether what ``prepare`` makes is in the checkpoint; if not, it is made again when training resumes."""
     random_start: ClassVar[bool] = False
     """Whether the method makes no sense from weights that were trained before."""
 
@@ -175,6 +192,11 @@ class Method(nn.Module):
         self.config = config
         self.backbone = backbone
         self.info = info
+
+    @classmethod
+    def asks(cls, config: Any) -> Asked | None:  # noqa: ARG003
+        """The networks of others that ``__init__`` takes as ``teachers``; ``None``: none, and no such argument."""
+        return None
 
     @property
     def embedding_dim(self) -> int:

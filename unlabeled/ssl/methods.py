@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unlabeled.ssl.distill import Distill
 from unlabeled.ssl.finetune import Finetune
 from unlabeled.ssl.gsimclr import GSimCLR
 from unlabeled.ssl.mae import MAE
@@ -20,6 +21,7 @@ METHODS: dict[str, type[Method]] = {
     "swav": SwAV,
     "mae": MAE,
     "random_teacher": RandomTeacher,
+    "distill": Distill,
     "supervised": Supervised,
     "finetune": Finetune,
     "random": RandomInit,

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from unlabeled.core import rng
+from unlabeled.core.arrays import load_array, save_array
 from unlabeled.core.config import Config
 from unlabeled.core.files import atomic_write, locked, sweep
 from unlabeled.core.progress import progress
@@ -56,31 +57,18 @@ def pseudo_labels(
     with locked(folder / ".lock", waiting="another process makes these pseudo-labels"):
         sweep(folder)
         latents_file, labels_file = folder / "latents.npy", folder / f"clusters-{clusters}.npy"
-        labels = _load(labels_file, np.int64, (len(images),))
+        labels = load_array(labels_file, np.int64, (len(images),))
         if labels is None:
-            points = _load(latents_file, np.float32, (len(images), Autoencoder.latent_dim))
+            points = load_array(latents_file, np.float32, (len(images), Autoencoder.latent_dim))
             if points is None:
                 file = folder / "training.pt"
                 model = train_autoencoder(images, channels, config, seed=seed, file=file, device=device)
                 points = latents(model, images, device)
-                _save(latents_file, points)
+                save_array(latents_file, points)
             (folder / "training.pt").unlink(missing_ok=True)
             labels = kmeans(points, clusters, seed)
-            _save(labels_file, labels)
+            save_array(labels_file, labels)
         return labels
-
-
-def _load(file: Path, kind: type, shape: tuple[int, ...]) -> Array | None:
-    """An array that was kept; ``None`` if it is missing or not what was kept, and must be made anew."""
-    try:
-        array: Array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if isinstance(array, np.ndarray) and (array.dtype, array.shape) == (kind, shape) else None
-
-
-def _save(file: Path, array: Array) -> None:
-    atomic_write(file, lambda handle: np.save(handle, array, allow_pickle=False))
 
 
 def _pixels(images: Images, rows: Array, device: torch.device) -> Tensor:

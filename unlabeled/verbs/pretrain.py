@@ -149,7 +149,8 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
 def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
     """What takes long: a method's own preparations, then the training; its outcome is kept."""
     images = ready.images
-    if ready.method.needs_prepare and not resume:  # what was prepared is in the checkpoint
+    kept = resume and ready.method.prepared_is_state  # what was prepared is in the checkpoint
+    if ready.method.needs_prepare and not kept:
         if dist.rank() == 0:  # hosts that share no cache would do it again, and round differently
             ready.method.prepare(
                 images.without_labels(),
