@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from unlabeled.core.extras import part
 from unlabeled.core.version import VERSION
 
 __version__ = VERSION
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import: nothing is loaded before it is asked for
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        return getattr(part(_HOME[name]), name)
     raise AttributeError(f"module 'unlabeled' has no attribute '{name}'")
 
 

@@ -1,5 +1,21 @@
-"""``python -m unlabeled``."""
+"""``unlabeled`` and ``python -m unlabeled``: the way into the command line, which a minimal installation lacks."""
 
-from unlabeled.cli.app import console
+from __future__ import annotations
 
-console()
+import sys
+
+from unlabeled.core.extras import MissingPackage, part
+
+
+def console() -> None:
+    """Run the command line, or say in one line which package is missing."""
+    try:
+        app = part("unlabeled.cli.app")
+    except MissingPackage as error:
+        print(f"unlabeled: {error}", file=sys.stderr)
+        sys.exit(2)
+    app.console()
+
+
+if __name__ == "__main__":
+    console()

@@ -10,6 +10,7 @@ import timm
 
 from unlabeled.backbones.create import check_name
 from unlabeled.core.errors import UserError
+from unlabeled.core.extras import extra
 
 TIMM = ("config.json", "model.safetensors")
 """A timm model's files."""
@@ -28,11 +29,10 @@ def hub_folder(hub_id: str, called: str, files: Sequence[str] = TIMM) -> Path:
     Raises:
         UserError: no such model, no network, or the package is missing.
     """
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-    except ImportError as error:
-        raise UserError(f"{called} needs the package huggingface_hub; pip install 'unlabeled[hub]'.") from error
+    extra("huggingface_hub", "hub", called)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(files)))
     except (OSError, HfHubHTTPError, RepositoryNotFoundError, LocalEntryNotFoundError, ValueError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from unlabeled.cli import commands  # noqa: F401  (adds the verbs to the application)
 from unlabeled.cli.options import app
 from unlabeled.core.errors import Diverged, Interrupted, UserError
+from unlabeled.core.extras import whole
 from unlabeled.core.launch import ERRORS, launched, leads
 from unlabeled.core.threads import settle_threads
 
@@ -35,7 +36,8 @@ def main() -> None:
     """Run the command line: exit 0 when done, 1 when it did not finish, 2 when the user can mend it."""
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app()
+        with whole("this command"):
+            app()
     except UserError as error:
         _fail(error, 2)
     except (Interrupted, Diverged) as error:

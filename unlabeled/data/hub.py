@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from unlabeled.core.errors import UserError
+from unlabeled.core.extras import extra
 from unlabeled.core.progress import progress
 from unlabeled.data.files import files_identity
 from unlabeled.data.images import Labels
@@ -25,10 +26,7 @@ def hugging_face(name: str, split: str, held: float | None = None) -> Listing:
     Raises:
         UserError: the library is missing, nothing can be loaded, or there is no column of images.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise UserError("Hugging Face data sets need a library: pip install 'unlabeled[datasets]'.") from error
+    datasets: Any = extra("datasets", "datasets", f"the data set {printable(name)}")
     shown, folder = printable(name), Path(name)
     try:
         loaded: Any = datasets.load_from_disk(str(folder)) if folder.is_dir() else datasets.load_dataset(name)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.core.errors import UserError
+from unlabeled.core.extras import extra
 from unlabeled.data.files import files_identity
 from unlabeled.data.images import Labels, Rows
 from unlabeled.data.listing import Listing, digest, number_classes, pick_split, printable, split_rows
@@ -97,10 +98,7 @@ def _csv(file: Path) -> Columns:
 
 
 def _parquet(file: Path) -> Columns:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UserError("reading Parquet needs pyarrow: pip install 'unlabeled[tables]'.") from error
+    parquet: Any = extra("pyarrow.parquet", "tables", "reading Parquet")
     columns: Columns = parquet.read_table(file).to_pydict()
     return columns
 

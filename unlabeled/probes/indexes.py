@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from unlabeled.core.errors import nearest
+from unlabeled.core.extras import extra
 from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import Features, InputError, Rows, blocks, take
 from unlabeled.probes.search import Metric, Neighbours, search
@@ -36,10 +37,9 @@ class FaissIndex:
     def __init__(
         self, bank: Features, kind: Kind, *, metric: Metric = "cosine", probes: int = 32, seed: int = 0
     ) -> None:
-        import faiss  # heavy, and needed only here
-
         if kind not in KINDS:
             raise InputError(f"there is no index '{kind}'.{nearest(str(kind), KINDS)}")
+        faiss: Any = extra("faiss", "faiss", f"index='{kind}'")  # heavy, and needed only here
         self.bank, self.metric, self.seed = bank, metric, seed
         n, dim = bank.shape
         measure = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from unlabeled.probes.arrays import InputError, Labels, encode
 from unlabeled.probes.intervals import accuracy_interval
@@ -56,10 +55,8 @@ def judge(scores: Tensor, labels: Labels, classes: Labels, *, seed: int = 0) -> 
     best = scores.argmax(1).cpu()
     right = best == codes
     known = codes >= 0
-    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    if bool(known.any()):
-        confusion = multiclass_confusion_matrix(best[known], codes[known], num_classes=max(2, len(classes)))
-        confusion = confusion[: len(classes), : len(classes)]
+    cells = codes[known] * len(classes) + best[known]
+    confusion = torch.bincount(cells, minlength=len(classes) ** 2).view(len(classes), len(classes))
     count = confusion.sum(1)
     shares = [float(confusion[c, c] / count[c]) if count[c] else None for c in range(len(classes))]
     present = [share for share in shares if share is not None]

@@ -109,7 +109,7 @@ class OutputConfig(Config):
 
     log_every: int = Field(20, ge=1, description="steps between rows of metrics.csv")
     save_seconds: float = Field(60.0, ge=0, description="seconds between checkpoints")
-    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = Field("tensorboard", description="besides the CSV")
+    logger: Literal["none", "tensorboard", "wandb", "mlflow"] = Field("none", description="besides the CSV")
 
 
 class Recipe(Config):

@@ -168,7 +168,7 @@ def environment(command: str) -> dict[str, Any]:
     """Versions, hardware, command, for the record; git's state of where it ran and, in a checkout, of this package."""
     import torch
 
-    packages = ("unlabeled", "torch", "torchvision", "timm", "lightning", "kornia", "lightly", "faiss-cpu", "numpy")
+    packages = ("unlabeled", "torch", "torchvision", "timm", "lightning", "faiss-cpu", "numpy")
     installed = {
         d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"] in packages
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 
 from unlabeled.core import dist
 from unlabeled.core.errors import UserError, first_line
+from unlabeled.core.extras import extra
 
 HELP = {
     "wandb": "log in with `wandb login`, or keep everything here with WANDB_MODE=offline",
@@ -25,8 +25,8 @@ def check_logger(name: str) -> None:
     Raises:
         UserError: it is not installed.
     """
-    if name != "none" and importlib.util.find_spec(name) is None:
-        raise UserError(f"output.logger={name} needs the package '{name}'; install it: pip install {name}.")
+    if name != "none":
+        extra(name, name, f"output.logger={name}")
 
 
 def make_loggers(name: str, folder: Path, settings: dict[str, Any]) -> list[Logger]:

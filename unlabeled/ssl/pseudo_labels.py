@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch import Tensor
 from unlabeled.core import rng
 from unlabeled.core.arrays import load_array, save_array
 from unlabeled.core.config import Config
+from unlabeled.core.extras import extra
 from unlabeled.core.files import atomic_write, locked, sweep
 from unlabeled.core.progress import progress
 from unlabeled.heads.autoencoder import Autoencoder
@@ -137,6 +137,7 @@ def latents(model: Autoencoder, images: Images, device: torch.device) -> Array:
 
 def kmeans(points: Array, clusters: int, seed: int) -> Array:
     """Assign ``(N, D)`` points to ``clusters`` clusters found by faiss; ``(N,)`` int64."""
+    faiss: Any = extra("faiss", "faiss", "clustering")
     search = faiss.Kmeans(
         points.shape[1],
         clusters,

@@ -21,20 +21,9 @@ from packaging.requirements import Requirement
 from unlabeled.core.files import cache_dir
 from unlabeled.core.version import VERSION
 
-NEEDED = (
-    "torch", "torchvision", "timm", "lightly", "kornia", "lightning", "faiss-cpu", "torchmetrics", "pydantic", "numpy",
-    "scikit-learn", "safetensors", "matplotlib",
-)  # fmt: skip
-SHOWN = ("torch", "torchvision", "timm", "lightning", "lightly", "kornia", "faiss-cpu", "scikit-learn", "numpy")
-EXTRAS = {
-    "onnx": ("onnx", "onnxruntime", "onnxscript"),
-    "tiff": ("tifffile",),
-    "hub": ("huggingface_hub",),
-    "tables": ("pandas", "pyarrow"),
-    "datasets": ("datasets", "webdataset"),
-    "wandb": ("wandb",),
-    "mlflow": ("mlflow",),
-}
+SHOWN = ("torch", "torchvision", "timm", "lightning", "scikit-learn", "numpy", "faiss-cpu")
+FOR_DEVELOPERS = ("all", "peers", "docs", "test", "lint")
+"""Extras that a user need not hear of: collections of others, and what the project itself is made with."""
 LAST_PAIRED = 14
 """The last minor release of torch 2 that has a torchvision of its own: that of 2.14 serves later ones, too."""
 UPGRADE = "pip install --upgrade torch torchvision"
@@ -96,14 +85,17 @@ def doctor(data_dir: str | Path | None = None) -> tuple[list[str], bool]:
 
 def check_packages() -> list[Finding]:
     """Which libraries are there and new enough, and which extras are whole."""
-    missing = [package for package in NEEDED if version_of(package) is None]
+    demands = own_demands()
+    needed = [demand.name for demand in demands]
+    missing = [package for package in needed if version_of(package) is None]
     findings = [Finding("ok", line) for line in versions().splitlines()[:2]]
     if missing:
         findings.append(Finding("wrong", f"not installed: {', '.join(missing)}; run: pip install {' '.join(missing)}"))
     else:
-        findings.append(Finding("ok", ", ".join(f"{package} {version_of(package)}" for package in NEEDED)))
-    findings += check_versions(own_demands())
-    for extra, packages in EXTRAS.items():
+        findings.append(Finding("ok", ", ".join(f"{package} {version_of(package)}" for package in needed)))
+    findings += check_versions(demands)
+    for extra in own_extras():
+        packages = [demand.name for demand in own_demands(extra) if demand.name not in needed]
         absent = [package for package in packages if version_of(package) is None]
         if absent:
             text = f"the extra '{extra}' is not installed ({', '.join(absent)}): pip install 'unlabeled[{extra}]'"
@@ -111,13 +103,22 @@ def check_packages() -> list[Finding]:
     return findings
 
 
-def own_demands() -> list[Requirement]:
-    """What this package demands without its extras; nothing where it runs from a checkout that was not installed."""
+def own_demands(extra: str = "") -> list[Requirement]:
+    """What this package demands, with one of its extras; nothing where it runs from a checkout not installed."""
     try:
         demands = map(Requirement, importlib.metadata.requires("unlabeled") or ())
     except importlib.metadata.PackageNotFoundError:
         return []
-    return [demand for demand in demands if demand.marker is None or demand.marker.evaluate({"extra": ""})]
+    return [demand for demand in demands if demand.marker is None or demand.marker.evaluate({"extra": extra})]
+
+
+def own_extras() -> list[str]:
+    """The extras of this package that users choose among."""
+    try:
+        names = importlib.metadata.metadata("unlabeled").get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [name for name in names if name not in FOR_DEVELOPERS]
 
 
 def check_versions(demands: Sequence[Requirement]) -> list[Finding]:

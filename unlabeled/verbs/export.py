@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from unlabeled import backbones
 from unlabeled.backbones import Backbone, Origin, digest_of, read_lineage, write_lineage
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError, first_line, nearest
+from unlabeled.core.extras import extra
 from unlabeled.core.files import atomic_folder, atomic_write, atomic_write_text, expect_file, explained
 from unlabeled.report.card import model_card
 from unlabeled.runs.folder import Run
@@ -177,10 +177,9 @@ def _torchscript(deployed: Deployed, path: Path) -> None:
 
 
 def _onnx(deployed: Deployed, path: Path) -> None:
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f"--to onnx needs {', '.join(missing)}; install them: pip install 'unlabeled[onnx]'.")
-    import onnxruntime
+    for name in ("onnx", "onnxscript"):  # torch imports them in its own time
+        extra(name, "onnx", "--to onnx")
+    onnxruntime: Any = extra("onnxruntime", "onnx", "--to onnx")
 
     def write(temporary: str) -> None:
         batch = torch.export.Dim("batch", min=1, max=1 << 20)
@@ -235,11 +234,10 @@ def push_folder(folder: Path, repo: str, *, private: bool) -> str:
     Raises:
         UserError: no huggingface_hub, not logged in, no such owner, or no network.
     """
-    try:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-    except ImportError as error:
-        raise UserError("--push needs the package huggingface_hub; pip install 'unlabeled[hub]'.") from error
+    extra("huggingface_hub", "hub", "--push")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         raise UserError(f"--push: HF_HUB_OFFLINE is set; {folder} is ready to be pushed without it.")
     api = HfApi()
