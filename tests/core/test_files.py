@@ -14,6 +14,8 @@ import pytest
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_folder, atomic_write, atomic_write_json, explained, locked
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
@@ -75,3 +77,23 @@ def test_lock_refuses_a_second_process(tmp_path: Path) -> None:
 def test_nearest_names_the_closest_or_all() -> None:
     assert nearest("simlcr", ["simclr", "swav"]) == " Did you mean 'simclr'?"
     assert nearest("qqq", ["simclr", "swav"]) == " Known: simclr, swav."
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+@pytest.mark.parametrize(
+    ("mask", "file", "folder"), [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750), (0o002, 0o664, 0o775)]
+)
+def test_what_is_written_follows_the_umask(tmp_path: Path, mask: int, file: int, folder: int) -> None:
+    code = f"""
+import os; os.umask({mask})
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from unlabeled.core.files import atomic_folder, atomic_write_text
+atomic_write_text("a.txt", "x")
+with atomic_folder("f") as f:
+    save_file({{"a": torch.zeros(1)}}, f / "model.safetensors")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("a.txt", "f", "f/model.safetensors")}
+    assert modes == {"a.txt": file, "f": folder, "f/model.safetensors": file}

@@ -162,3 +162,34 @@ def test_overriding_leaves_the_source_alone() -> None:
     content = {"optimizer": {"lr": 1.0}}
     assert apply_overrides(content, ["optimizer.lr=2"])["optimizer"]["lr"] == 2
     assert content == {"optimizer": {"lr": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "name", ["2024", "yes", "null-island", "1e3", "scan: left", "a #b", "[x]", "run-😀", "- dash", "~/x"]
+)
+def test_names_are_text_whatever_yaml_would_make_of_them(name: str) -> None:
+    assert load_recipe("simclr", [f"data={name}"]).data.name == name
+    assert load_recipe("simclr", [f"backbone.weights={name}"]).backbone.weights == name
+    assert load_recipe("simclr", settings={"backbone.weights": name}).backbone.weights == name
+
+
+def test_text_can_be_quoted_and_taken_back() -> None:
+    assert load_recipe("simclr", ["data='a b'"]).data.name == "a b"
+    assert load_recipe("simclr", ["data={name: cifar10, size: 32}"]).data.size == 32
+    assert load_recipe("simclr", ["data.dir=null"]).data.dir is None
+
+
+def test_settings_are_typed_nested_or_dotted() -> None:
+    recipe = load_recipe(
+        "simclr", ["seed=4"], {"optimizer": {"lr": 0.1}, "data.size": 32, "seed": 3, "data": Path("x")}
+    )
+    assert (recipe.optimizer.lr, recipe.data.size, recipe.data.name, recipe.seed) == (0.1, 32, "x", 4)
+    assert recipe.optimizer.name == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("learning_rate", "optimizer.lr"), ("img_size", "data.size"), ("arch", "backbone")]
+)
+def test_other_projects_words_are_understood_in_the_message(theirs: str, ours: str) -> None:
+    with pytest.raises(UserError, match=f"Did you mean '{ours}'"):
+        load_recipe("simclr", [f"{theirs}=1"])

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from unlabeled.cli import commands  # noqa: F401  (adds the verbs to the application)
+from unlabeled.cli.encoding import settle_encoding
 from unlabeled.cli.options import app
 from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.extras import whole
@@ -34,6 +35,7 @@ def console() -> None:
 
 def main() -> None:
     """Run the command line: exit 0 when done, 1 when it did not finish, 2 when the user can mend it."""
+    settle_encoding()
     signal.signal(signal.SIGTERM, _stop)
     try:
         with whole("this command"):

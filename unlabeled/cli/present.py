@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from unlabeled.core.words import command
 from unlabeled.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ FORGETTING = {
 }
 TITLES = {"knn": "kNN", "nmc": "NMC", "lda": "LDA", "mahalanobis": "Mahalanobis", "fetril": "FeTrIL"}
 
+PLAIN_TEXT: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""For rich: names are printed as they are, whatever brackets and colons they hold."""
+
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> str:
     """Columns and rows as a table; the first column is text, the others are figures."""
@@ -50,7 +55,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     needed = sum(3 + max(map(len, column)) for column in zip(columns, *rows, strict=True))
     width = max(shutil.get_terminal_size((100, 24)).columns, 80, needed)
     text = io.StringIO()
-    console = Console(file=text, width=max(width, len(title)), force_terminal=sys.stdout.isatty(), highlight=False)
+    console = Console(file=text, width=max(width, len(title)), force_terminal=sys.stdout.isatty(), **PLAIN_TEXT)
     if title:  # not the table's own, which would be broken to the width of a narrow one
         console.print(title, style="italic")
     console.print(grid)
@@ -65,11 +70,15 @@ def show_probes(reports: Sequence[dict[str, Any]]) -> str:
         cells = [_accuracy(report["probes"].get(name)) for name in names]
         rows.append([report["model"], str(report["dimension"]), *cells])
         for few in report.get("few_labels", ()):
-            cells = [_accuracy(few["probes"].get(name)) for name in names]
-            rows.append([f"  {few['labels']}: {few['rows']:,} labels, {few['draws']} draws", "", *cells])
+            # a single draw says nothing of how much another one would differ
+            cells = [_accuracy(few["probes"].get(name), alone=few["draws"] == 1) for name in names]
+            draws = "1 draw" if few["draws"] == 1 else f"{few['draws']} draws"
+            rows.append([f"  {few['labels']}: {few['rows']:,} labels, {draws}", "", *cells])
     data = ", ".join(dict.fromkeys(report["data"] for report in reports))
     titles = ["model", "D", *(TITLES.get(n, n) for n in names)]
     tables = [table(titles, rows, f"accuracy on held-out images of {data}, %")]
+    if said := _notes(reports):
+        tables.append(said)
     if any("incremental" in report for report in reports):
         tables.append(_incremental(reports))
     if any("episodes" in report for report in reports):
@@ -96,11 +105,36 @@ def _episodes(reports: Sequence[dict[str, Any]]) -> str:
     return table(["model", *columns], rows, f"nearest mean over {reports[0]['episodes'][0]['episodes']} episodes, %")
 
 
-def _accuracy(probe: dict[str, Any] | None) -> str:
+def _notes(reports: Sequence[dict[str, Any]]) -> str:
+    """What a reader must know of the figures, each note once, with the models it is about where it is not all."""
+    about: dict[str, list[str]] = {}
+    for report in reports:
+        for note in report.get("notes", ()):
+            about.setdefault(note, []).append(report["model"])
+    return "\n".join(
+        f"  {note}" if len(models) == len(reports) else f"  {', '.join(models)}: {note}"
+        for note, models in about.items()
+    )
+
+
+def _accuracy(probe: dict[str, Any] | None, *, alone: bool = False) -> str:
     if probe is None:
         return "–"
-    low, high = probe["interval"]
-    return f"{100 * probe['top1']:.1f} ± {50 * (high - low):.1f}"
+    return f"{100 * probe['top1']:.1f}" if alone else with_interval(probe["top1"], *probe["interval"])
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """A share in percent with half its interval, or with both ends where it lies far from the middle.
+
+    >>> with_interval(0.865, 0.85, 0.88)
+    '86.5 ± 1.5'
+    >>> with_interval(1.0, 0.839, 1.0)
+    '100.0 [83.9, 100.0]'
+    """
+    below, above = 100 * (value - low), 100 * (high - value)
+    if abs(below - above) > 0.5 * (below + above):
+        return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value:.1f} ± {(below + above) / 2:.1f}"
 
 
 def show_forgotten(forgotten: Forgotten) -> str:
@@ -126,7 +160,7 @@ def show_run(run: Run) -> str:
     small = json.loads((run.backbone / "config.json").read_text())["architecture"].endswith("_small")
     return (
         f"run: {run.folder}\n"
-        f"  probe it:   unlabeled probe {run.folder}\n"
+        f"  probe it:   {command('probe', run.folder)}\n"
         f"  load it:    unlabeled.load_backbone({str(run.folder)!r})\n"
         f"  by timm:    timm.create_model({place!r}, pretrained=True, num_classes=0)"
         + ("   # after: import unlabeled.backbones" if small else "")
@@ -147,10 +181,9 @@ def show_rerun(found: Rerun) -> str:
 
 def show_finetuned(run: Run, result: dict[str, Any]) -> str:
     """The classifier's accuracy on held-out images, and where it is."""
-    low, high = result["interval"]
     return (
         f"accuracy on {result['n']:,} held-out images of {result['data']}: "
-        f"{100 * result['top1']:.1f} ± {50 * (high - low):.1f} %  ({result['labelled']:,} labelled images)\n"
+        f"{with_interval(result['top1'], *result['interval'])} %  ({result['labelled']:,} labelled images)\n"
         f"{show_run(run)}"
     )
 
@@ -178,8 +211,8 @@ def show_demo(done: Demo) -> str:
         f"everything is in {done.out}/ ({done.seconds:.0f} s)",
         "next:",
         "  unlabeled pretrain simclr data=folder:PATH/TO/YOUR/IMAGES data.size=64",
-        f"  unlabeled probe {done.out} --probes linear,knn,nmc,lda",
-        f"  unlabeled forget {done.out} --forget class:0 --no-retrain",
-        f"  python -c \"import unlabeled; print(unlabeled.load_backbone('{done.out}'))\"",
+        f"  {command('probe', done.out, '--probes', 'linear,knn,nmc,lda')}",
+        f"  {command('forget', done.out, '--forget', 'class:0', '--no-retrain')}",
+        f"  python -c {shlex.quote(f'import unlabeled; print(unlabeled.load_backbone({str(done.out)!r}))')}",
     ]
     return "\n".join(lines)

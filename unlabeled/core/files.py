@@ -25,6 +25,17 @@ _HOST = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 _LEFTOVER = re.compile(rf"\..+\.{_HOST}-(\d+)\.[^.]*\.part")
 
 
+def _umask() -> int:
+    """Which permissions new files are not to have; the system tells it only while it is being changed."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()
+"""Read once, before there are threads."""
+
+
 def _prefix(path: Path) -> str:
     """How the temporary names for ``path`` begin: they say whose they are, so that :func:`sweep` knows the dead."""
     return f".{path.name}.{_HOST}-{os.getpid()}."
@@ -156,7 +167,7 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obje
                 write(handle)
                 handle.flush()
                 os.fsync(handle.fileno())
-            Path(temporary).chmod(0o644)
+            Path(temporary).chmod(0o666 & ~UMASK)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -194,7 +205,8 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 if file.is_file():
                     with file.open("rb") as handle:
                         os.fsync(handle.fileno())
-            temporary.chmod(0o755)
+                file.chmod((0o777 if file.is_dir() else 0o666) & ~UMASK)  # some libraries write for the owner alone
+            temporary.chmod(0o777 & ~UMASK)
             old = _aside(path)
             temporary.replace(path)
             _sync_folder(path.parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,16 @@ from unlabeled.core.errors import UserError, nearest
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 MAX_BYTES = 1_000_000
+ELSEWHERE = {
+    "learning_rate": "optimizer.lr", "base_lr": "optimizer.lr", "wd": "optimizer.weight_decay", "bs": "batch_size",
+    "num_epochs": "epochs", "max_epochs": "epochs", "n_epochs": "epochs", "img_size": "data.size",
+    "image_size": "data.size", "input_size": "data.size", "resolution": "data.size", "in_chans": "data.channels",
+    "arch": "backbone", "architecture": "backbone", "model": "backbone", "dataset": "data.name", "path": "data.name",
+    "random_seed": "seed", "gpus": "hardware.devices", "num_gpus": "hardware.devices", "fp16": "hardware.precision",
+    "amp": "hardware.precision", "tau": "method.temperature", "augmentations": "views", "transforms": "views",
+    "checkpoint": "backbone.weights", "pretrained": "backbone.weights", "weights": "backbone.weights",
+}  # fmt: skip
+"""What other projects call our settings."""
 
 
 def builtin_recipes() -> dict[str, Path]:
@@ -82,38 +92,64 @@ def _numbers(value: Any) -> Any:
     return value
 
 
-def apply_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def apply_overrides(content: dict[str, Any], overrides: Iterable[str], texts: Container[str] = ()) -> dict[str, Any]:
     """Set dotted paths in a copy of a raw recipe: ``optimizer.lr=0.3``, ``data=cifar10``, ``views.0.blur=0.5``.
+
+    Args:
+        content: the raw recipe.
+        overrides: ``key=value``; values are read as YAML, but for
+        texts: the settings that are always text: a folder may be called ``2024``, ``yes`` or ``scan: left``.
+    """
+    settings = {}
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise UserError(
+                f"'{override}' is no override; write key=value, for instance epochs=20 or optimizer.lr=0.3."
+            )
+        settings[path] = _text(text) if path in texts else parse_value(text)
+    return apply_settings(content, settings)
+
+
+def apply_settings(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Set dotted paths in a copy of a raw recipe to values that need no reading.
 
     A plain string for ``data`` or ``backbone`` sets its name and keeps the other settings. A new ``backbone.name``
     drops the recipe's arguments of the old one, all but the stride or patch size that fits the images.
     """
     content = yaml.safe_load(yaml.safe_dump(content))
     # a new name comes first: it drops what the recipe says of the old one, never what is said beside it
-    for override in sorted(overrides, key=lambda text: text.partition("=")[0] not in ("backbone", "backbone.name")):
-        path, equals, text = override.partition("=")
-        if not equals or not path:
-            raise UserError(
-                f"'{override}' is no override; write key=value, for instance epochs=20 or optimizer.lr=0.3."
-            )
+    for path, value in sorted(settings.items(), key=lambda item: item[0] not in ("backbone", "backbone.name")):
         keys = path.split(".")
         node: Any = content
         for number, key in enumerate(keys[:-1]):
             node = _enter(node, key, ".".join(keys[: number + 1]))
-        value = parse_value(text)
-        last = keys[-1]
-        if isinstance(node, list):
-            node[_position(node, last, path)] = value
-            continue
-        if path in ("data", "backbone") and isinstance(value, str):
-            node, last, path = _enter(node, path, path), "name", f"{path}.name"
-        if path == "backbone.name" and value != node.get("name"):
-            # stem_stride is for the networks that we made ourselves, width and depth are another network's
-            fits = ("stem_stride", "patch_size") if _is_small(value) == _is_small(node.get("name")) else ()
-            old = node.get("args")
-            node["args"] = {key: old[key] for key in fits if key in old} if isinstance(old, dict) else {}
-        node[last] = value
+        _set(node, keys[-1], path, value)
     return content
+
+
+def _set(node: Any, last: str, path: str, value: Any) -> None:
+    if isinstance(node, list):
+        node[_position(node, last, path)] = value
+        return
+    if path in ("data", "backbone") and isinstance(value, str):
+        node, last, path = _enter(node, path, path), "name", f"{path}.name"
+    if path == "backbone.name" and value != node.get("name"):
+        # stem_stride is for the networks that we made ourselves, width and depth are another network's
+        fits = ("stem_stride", "patch_size") if _is_small(value) == _is_small(node.get("name")) else ()
+        old = node.get("args")
+        node["args"] = {key: old[key] for key in fits if key in old} if isinstance(old, dict) else {}
+    node[last] = value
+
+
+def _text(text: str) -> str | None:
+    """A setting that is text, as it stands; ``null`` and nothing at all are nothing, quotes and braces are YAML's."""
+    if text in ("", "null", "~"):
+        return None
+    if text[0] == "{" or (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
+        value: str | None = parse_value(text)
+        return value
+    return text
 
 
 def _is_small(backbone: Any) -> bool:
@@ -161,6 +197,8 @@ def explain(
         known = [f"{prefix}.{name}" if prefix else name for name in known]
         inside = {} if prefix else _inside(model, method)
         close = get_close_matches(path, [*known, *inside], n=1, cutoff=0.5)
+        if (theirs := path.rpartition(".")[2]) in ELSEWHERE and theirs not in inside:
+            return UserError(f"{where}: unknown key '{path}'. Did you mean '{ELSEWHERE[theirs]}'?{more}")
         meant = f" Did you mean '{inside[close[0]]}'?" if close and close[0] not in known else nearest(path, known)
         return UserError(f"{where}: unknown key '{path}'.{meant}{more}")
     message = first["msg"].removeprefix("Value error, ")

@@ -12,6 +12,7 @@ import numpy as np
 from unlabeled import backbones
 from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
+from unlabeled.core.words import command
 from unlabeled.engine.metrics import read_metrics
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.schema import Recipe
@@ -34,14 +35,14 @@ def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 15
     reports = probe_reports(run)
     seen = looks.Looks()
     if not run.finished():
-        notes.append(f"The run has not finished; go on with: unlabeled pretrain {run.folder} --resume")
+        notes.append(f"The run has not finished; go on with: {command('pretrain', run.folder, '--resume')}")
     else:
         try:
             seen = looks.look(run, recipe, data_dir=data_dir, points=points, bank=bank)
         except UserError as error:
             notes.append(f"Images are not shown: {error}")
     if not reports and run.finished():
-        notes.append(f"No probe has been run on it yet: unlabeled probe {run.folder}")
+        notes.append(f"No probe has been run on it yet: {command('probe', run.folder)}")
     return RunContent(
         name=name,
         method=recipe.method.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from unlabeled.core import run_files
@@ -11,7 +12,7 @@ from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.data.listing import HELD_FRACTION, NoTestSplit
 from unlabeled.recipes.schema import DataConfig
-from unlabeled.recipes.training_data import open_split
+from unlabeled.recipes.training_data import held_out, open_split, retained
 from unlabeled.runs.folder import Run
 
 
@@ -32,18 +33,25 @@ def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> D
         config = DataConfig()
     else:
         raise UserError(f"{run.folder} does not say what it was trained on; give --data.")
-    changes: dict[str, Any] = {"labels": None, "without": None, "corrupt": None}
+    changes: dict[str, Any] = {"labels": None, "corrupt": None, "without": left_out_of(run)}
     shape = run.read_json(run_files.DATA).get("shape")
     if shape:
         channels, height, width = map(int, shape)
         # of runs that are older than this: images that are not square were trained on whole, and are looked at whole
         changes |= {"channels": channels} | ({"size": height} if height == width else {})
     if data is not None and data != config.name:
-        changes |= {"name": data, "dir": None, "store": True, "holdout": None, "label": None}
+        changes |= {"name": data, "dir": None, "store": True, "holdout": None, "label": None, "without": None}
         changes |= {"range": None, "window": None, "bands": None}
     if data_dir is not None:
         changes["dir"] = data_dir
     return config.model_copy(update=changes)
+
+
+def left_out_of(run: Run) -> str | None:
+    """The split that says which rows of its data a run must not see: what it was made to forget, or never met."""
+    if run.left_out.is_file():
+        return str(run.left_out.resolve())
+    return run.recipe().data.without if run.exists() else None
 
 
 def rule_of(run: Run, data: DataConfig) -> PixelRule | None:
@@ -62,8 +70,14 @@ def rule_of(run: Run, data: DataConfig) -> PixelRule | None:
 
 
 def splits_of(data: DataConfig, rule: PixelRule | None = None) -> tuple[ImageSet, ImageSet]:
-    """The training and the test split."""
-    return open_split(data, "train", rule), open_split(data, "test", rule)
+    """The training and the test split, without the images that ``data.without`` leaves out."""
+    train, test = open_split(data, "train", rule), open_split(data, "test", rule)
+    if data.without is None:
+        return train, test
+    path = Path(data.without)
+    kept = retained(path, train)
+    say(f"{len(train) - len(kept)} of {len(train)} training images are left out: the model was made to forget them.")
+    return train.subset(kept), held_out(path, train, test)
 
 
 def splits_to_probe(data: DataConfig, rule: PixelRule | None = None) -> tuple[ImageSet, ImageSet]:

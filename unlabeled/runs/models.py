@@ -14,6 +14,7 @@ from unlabeled.backbones import Backbone
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import say
+from unlabeled.core.words import command
 from unlabeled.data import ImageSet, open_data
 from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.classifier import load_classifier
@@ -72,7 +73,7 @@ def backbone_folder(source: str | Path) -> Path:
     run = Run(folder)
     if run.exists():
         if not run.finished():
-            raise UserError(f"the run {folder} has not finished; go on with: unlabeled pretrain {folder} --resume")
+            raise UserError(f"the run {folder} has not finished; go on with: {command('pretrain', folder, '--resume')}")
         return run.backbone
     return folder
 

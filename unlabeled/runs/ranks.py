@@ -20,6 +20,7 @@ from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.files import atomic_write_text
 from unlabeled.core.launch import ERRORS
 from unlabeled.core.threads import share_threads
+from unlabeled.core.words import command
 from unlabeled.engine.stopping import may_handle
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.schema import Recipe
@@ -115,7 +116,7 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _report(ranks: Sequence[subprocess.Popen[bytes]], folder: Path, run: Run) -> None:
-    go_on = f"go on with: unlabeled pretrain {run.folder} --resume"
+    go_on = f"go on with: {command('pretrain', run.folder, '--resume')}"
     reports: list[tuple[str, str]] = []
     silent: list[str] = []
     for number, rank in enumerate(ranks):

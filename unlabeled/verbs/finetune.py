@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from unlabeled.core import run_files
 from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import leads
+from unlabeled.core.words import command
 from unlabeled.probes.scoring import judge
 from unlabeled.recipes.training_data import open_split
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
-from unlabeled.runs.images import data_of, rule_of
+from unlabeled.runs.images import data_of, left_out_of, rule_of
 from unlabeled.runs.models import backbone_folder, load_backbone
 from unlabeled.verbs.pretrain import pretrain
 
@@ -56,31 +56,29 @@ def finetune(
         return run, _judged(run)
     folder = backbone_folder(model)
     source = Run(model)
-    place = []
-    if data is None:
+    settings: dict[str, Any] = {}
+    if data is None or (source.exists() and data == source.recipe().data.name):
         if not source.exists():
             raise UserError(f"{model} does not say what it was trained on; give --data.")
-        config = source.recipe().data
-        data = config.name
-        place = [f"data.dir={json.dumps(config.dir)}", f"data.store={json.dumps(config.store)}"]
+        settings = {f"data.{key}": value for key, value in source.recipe().data.model_dump(mode="json").items()}
+        settings |= {"data.without": left_out_of(source), "data.corrupt": None}
     channels, size, _ = load_config(folder)["pretrained_cfg"]["input_size"]
-    settings = [
-        f"backbone.weights={json.dumps(str(folder))}",
-        f"data={data}",
-        *place,
-        f"data.size={size}",
-        f"data.channels={channels}",
-        *([f"data.labels={labels}"] if labels else []),
-        *overrides,
-    ]
+    settings |= {
+        "backbone.weights": str(folder),
+        "data.size": size,
+        "data.channels": channels,
+        "data.labels": labels,
+    }
+    if data is not None:
+        settings["data.name"] = data
     if out is None:
         suffix = f"-{labels.strip('%')}" if labels else ""
         out = Path("runs") / f"finetune-{Path(model).resolve().name}{suffix}"
     try:
-        run = pretrain("finetune", out, overrides=tuple(settings), resume=resume, overwrite=overwrite)
+        run = pretrain("finetune", out, overrides=overrides, resume=resume, overwrite=overwrite, **settings)
     except Interrupted as error:
         said = str(error).split("; go on with:")[0]
-        raise Interrupted(f"{said}; go on with: unlabeled finetune {model} --out {out} --resume") from error
+        raise Interrupted(f"{said}; go on with: {command('finetune', model, '--out', out, '--resume')}") from error
     return run, _judged(run)
 
 
@@ -99,7 +97,7 @@ def accuracy(run: Run) -> dict[str, Any]:
     truth = images.require_labels("testing a classifier")
     found = load_classifier(run.folder)
     if found is None:
-        raise UserError(f"{run.folder} has no classifier; make one with: unlabeled finetune {run.folder}")
+        raise UserError(f"{run.folder} has no classifier; make one with: {command('finetune', run.folder)}")
     head = found[0]
     features = torch.from_numpy(np.asarray(bank_of(backbone, images).features, np.float32))
     with torch.inference_mode():

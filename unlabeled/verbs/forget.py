@@ -159,7 +159,8 @@ def _method(name: str, settings: Sequence[str]) -> Forgetter:
 
 
 def _data_of(source: Run, data: str | None, data_dir: str | None) -> DataConfig:
-    config = data_of(source, data, data_dir)
+    # all rows: a request counts those that an earlier one made the model forget, too
+    config = data_of(source, data, data_dir).model_copy(update={"without": None})
     if source.exists():
         return config
     channels, size, _ = input_size(source.folder)

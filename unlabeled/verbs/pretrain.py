@@ -14,6 +14,7 @@ from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.core.launch import launched
 from unlabeled.core.progress import say
+from unlabeled.core.words import command
 from unlabeled.engine.batches import Shuffled
 from unlabeled.engine.loop import Keeping, train
 from unlabeled.recipes.resolve import load_recipe
@@ -35,8 +36,12 @@ def pretrain(
     overrides: tuple[str, ...] = (),
     resume: bool = False,
     overwrite: bool = False,
+    **settings: Any,
 ) -> Run:
     """Train a backbone and leave a run folder.
+
+    ``pretrain("simclr", data="photos", epochs=1, optimizer={"lr": 0.1})`` is ``unlabeled pretrain simclr data=photos
+    epochs=1 optimizer.lr=0.1``.
 
     Args:
         recipe: a :class:`Recipe`, a built-in name, a YAML path, or a run folder.
@@ -44,6 +49,7 @@ def pretrain(
         overrides: ``"key=value"`` settings, when ``recipe`` is a name or path.
         resume: go on from the last checkpoint of ``out``.
         overwrite: replace a run that is already there.
+        settings: of the recipe, by their names.
 
     Returns:
         The finished run.
@@ -58,7 +64,9 @@ def pretrain(
     if not isinstance(recipe, Recipe):
         if out is None and Run(recipe).exists():
             out = recipe
-        recipe = load_recipe(recipe, overrides)
+        recipe = load_recipe(recipe, overrides, settings)
+    elif overrides or settings:
+        raise UserError("settings are for recipes by name; change a Recipe object with model_copy(update=...) instead.")
     recipe = settled(recipe)
     run = Run(out if out is not None else default_folder(recipe))
     if run.folder.exists() and not run.folder.is_dir():
@@ -112,7 +120,7 @@ def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bo
     if changed:
         raise UserError(
             f"{run.folder} was started with another recipe ('{changed}' differs); resume with "
-            f"`unlabeled pretrain {run.folder} --resume`, or choose another --out."
+            f"`{command('pretrain', run.folder, '--resume')}`, or choose another --out."
         )
     if run.finished():
         say(f"{run.folder} is already finished.")
@@ -143,7 +151,7 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         _learn(run, recipe, ready, resume)
     except (Interrupted, KeyboardInterrupt) as error:
         said = f"stopped{error}" if isinstance(error, KeyboardInterrupt) else error
-        raise Interrupted(f"{said}; go on with: unlabeled pretrain {run.folder} --resume") from error
+        raise Interrupted(f"{said}; go on with: {command('pretrain', run.folder, '--resume')}") from error
 
 
 def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
