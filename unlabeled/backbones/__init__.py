@@ -5,6 +5,7 @@ from unlabeled.backbones.create import check_name, create
 from unlabeled.backbones.features import Backbone, layer_names
 from unlabeled.backbones.hub import hub_folder, timm_folder
 from unlabeled.backbones.interop import IMAGENET, LoadReport, adopt, load_weights, normalisation
+from unlabeled.backbones.layers import add_adapters, freeze_first, layer_numbers, merged
 from unlabeled.backbones.lineage import (
     Origin,
     Seen,
@@ -24,17 +25,21 @@ __all__ = [
     "LoadReport",
     "Origin",
     "Seen",
+    "add_adapters",
     "adopt",
     "calibrate_batchnorm",
     "check_name",
     "create",
     "digest_of",
+    "freeze_first",
     "hub_folder",
     "layer_names",
+    "layer_numbers",
     "lineage_of",
     "load",
     "load_config",
     "load_weights",
+    "merged",
     "normalisation",
     "read_lineage",
     "remember_lineage",

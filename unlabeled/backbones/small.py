@@ -89,6 +89,10 @@ class SmallVGG(nn.Module):
                 maps.append(x)
         return maps if intermediates_only else (x, maps)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters make a layer, as timm's models say it: every convolution is one."""
+        return {"stem": r"^features\.0", "blocks": r"^features\.(\d+)"}
+
     def get_classifier(self) -> nn.Module:
         """The last layer, as timm names it."""
         return self.fc

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from unlabeled.backbones.layers import frozen_norms
 from unlabeled.core import dist, rng
 from unlabeled.engine.batches import Schedule
 from unlabeled.engine.checkpoint import Checkpoint
 from unlabeled.engine.gradients import gradient_norm
 from unlabeled.engine.optim import OptimizerConfig, build_optimizer, learning_rate, weight_decay
+from unlabeled.ssl.layerwise import layerwise
 from unlabeled.ssl.method import Batch, Method, Step
 
 
@@ -57,6 +59,7 @@ class Pretraining(pl.LightningModule):
         self.last_batch: Batch | None = None
         self.outputs: Mapping[str, Tensor] = {}
         self.norm = torch.zeros(())
+        self._still = frozen_norms(method.backbone)
         self._ranks: list[DistributedDataParallel] = []  # in a list, because the method is registered already
 
     def step_at(self, first: int = 0) -> Step:
@@ -67,7 +70,8 @@ class Pretraining(pl.LightningModule):
         """Build the optimiser and give it its state back on resume."""
         # fused steps undo the loss scale themselves, too late for the gradients' norm to be known
         fused = self.trainer.precision != "16-mixed"
-        optimizer = build_optimizer(self.config, self.method.parameter_groups(), fused=fused)
+        groups = layerwise(self.method.parameter_groups(), self.method.backbone, self.config.layer_decay)
+        optimizer = build_optimizer(self.config, groups, fused=fused)
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
         return optimizer
@@ -100,6 +104,8 @@ class Pretraining(pl.LightningModule):
         """Augment on the device, run the method, hand the loss to Lightning."""
         step = self.step_at(first=batch["first"])
         self._follow_schedules(step.number)
+        for norm in self._still:  # whoever read the backbone in between has switched its mode
+            norm.eval()
         # dropout and stochastic depth draw from the global generator: make it a function of the step, too
         torch.manual_seed(rng.derive(step.seed, step.number, "module", step.first))
         self.method.before_step(step)

@@ -37,6 +37,9 @@ class OptimizerConfig(Config):
     )
     gamma: float = Field(0.1, gt=0, le=1)
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of a layer of the backbone over that of the one above"
+    )
     accumulate: int = Field(1, ge=1, description="split each batch into this many parts")
 
 

@@ -70,6 +70,8 @@ class BackboneConfig(_Named):
 
     name: str = Field("resnet10_small", description="any timm model, or a *_small network for small images")
     args: dict[str, JsonValue] = Field(default_factory=dict, description="further arguments of the timm model")
+    freeze: int = Field(0, ge=0, description="first layers of the weights that stay as they are; 1: the stem")
+    lora: int = Field(0, ge=0, description="train additions of this rank to a transformer's matrices, nothing else")
     weights: str | None = Field(None, description="start from this run, folder, timm:NAME or hf-hub:ID")
 
 
@@ -157,6 +159,8 @@ class Recipe(Config):
             raise ValueError(
                 f"the loss of method '{self.method.name}' needs the whole batch at once; set optimizer.accumulate=1"
             )
+        if self.backbone.weights is None and (self.backbone.freeze or self.backbone.lora):
+            raise ValueError("backbone.freeze and backbone.lora are for backbone.weights, which are missing")
         if self.backbone.weights is not None and METHODS[self.method.name].random_start:
             raise ValueError(
                 f"method '{self.method.name}' starts from random weights of its own; leave backbone.weights out"

@@ -174,8 +174,8 @@ def settled(recipe: Recipe) -> Recipe:
         )
     of_images = ("in_chans", "img_size", "num_classes")
     known = {key: value for key, value in config.get("model_args", {}).items() if key not in of_images}
-    actual = {"name": config["architecture"], "args": {**known, **chosen.args}, "weights": chosen.weights}
-    return recipe.model_copy(update={"backbone": type(chosen).model_validate(actual)})
+    actual = {"name": config["architecture"], "args": {**known, **chosen.args}}
+    return recipe.model_copy(update={"backbone": type(chosen).model_validate(chosen.model_dump() | actual)})
 
 
 def starting_backbone(
@@ -208,7 +208,13 @@ def starting_backbone(
     if native != size:
         say(f"{weights} was trained on images of {native} pixels and is fitted to {size}; data.size={native} keeps it")
     arguments: dict[str, Any] = dict(recipe.backbone.args)
-    return backbones.load(backbone_folder(weights), image_size=size, **arguments).train()
+    model = backbones.load(backbone_folder(weights), image_size=size, **arguments)
+    backbones.freeze_first(model, recipe.backbone.freeze)
+    if recipe.backbone.lora:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(rng.derive(recipe.seed, "adapters"))
+            backbones.add_adapters(model, recipe.backbone.lora)
+    return model.train()
 
 
 def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:

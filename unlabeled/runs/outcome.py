@@ -41,7 +41,7 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     kept, lineage = method.kept(), (*lineage_of(method.backbone), _step(run, method, images))
     for name, network in kept.beside.items():
         remember_lineage(network, lineage)
-        backbones.save(network, run.beside(name))
+        backbones.save(backbones.merged(network), run.beside(name))
     if kept.classifier is not None:
         named = images.classes if len(images.classes or ()) == kept.classifier.out_features else None
         save_classifier(run.folder, kept.classifier, named or ())
@@ -49,7 +49,7 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
         describe(run, images)  # what is decoded batch by batch is known to be unreadable only now
     # last, because a backbone folder says that the run has finished
     remember_lineage(kept.backbone, lineage)
-    backbones.save(kept.backbone, run.backbone)
+    backbones.save(backbones.merged(kept.backbone), run.backbone)
 
 
 def _step(run: Run, method: Method, images: ImageSet) -> Origin:

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from timm.data.mixup import Mixup
-from timm.optim._param_groups import param_groups_layer_decay
 from torch import Tensor, nn
 
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
+from unlabeled.ssl.layerwise import layerwise
 from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, MethodConfig, ParameterGroup, Step
 
 
@@ -57,18 +57,15 @@ class Finetune(Method):
             self.mix = make(config.mixup, config.cutmix, label_smoothing=config.smoothing, num_classes=classes)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """One group a layer, its learning rate scaled by its distance from the classifier."""
-        groups = param_groups_layer_decay(self.backbone, weight_decay=1.0, layer_decay=self.config.layer_decay)
-        layers = [
-            ParameterGroup(
-                group["params"],
-                weight_decay=group["weight_decay"] > 0,
-                adapt=group["weight_decay"] > 0,
-                lr_scale=group["lr_scale"] * self.config.layer_decay,
-            )
-            for group in groups
-        ]
-        return [*layers, ParameterGroup(list(self.classifier.parameters()), adapt=False)]
+        """One group a layer; no weight decay on biases, norms, tokens and positions."""
+        excepted: set[str] = getattr(self.backbone, "no_weight_decay", set)()
+        spared = {id(p) for name, p in self.backbone.named_parameters() if name in excepted}
+        trained = [p for p in self.parameters() if p.requires_grad]
+        matrices = [p for p in trained if p.ndim > 1 and id(p) not in spared]
+        decayed = {id(p) for p in matrices}
+        others = [p for p in trained if id(p) not in decayed]
+        groups = [ParameterGroup(matrices), ParameterGroup(others, weight_decay=False, adapt=False)]
+        return layerwise(groups, self.backbone, self.config.layer_decay)
 
     def kept(self) -> Kept:
         """The backbone and its classifier."""
