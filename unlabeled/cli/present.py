@@ -70,8 +70,7 @@ def show_probes(reports: Sequence[dict[str, Any]]) -> str:
         cells = [_accuracy(report["probes"].get(name)) for name in names]
         rows.append([report["model"], str(report["dimension"]), *cells])
         for few in report.get("few_labels", ()):
-            # a single draw says nothing of how much another one would differ
-            cells = [_accuracy(few["probes"].get(name), alone=few["draws"] == 1) for name in names]
+            cells = [_accuracy(few["probes"].get(name)) for name in names]
             draws = "1 draw" if few["draws"] == 1 else f"{few['draws']} draws"
             rows.append([f"  {few['labels']}: {few['rows']:,} labels, {draws}", "", *cells])
     data = ", ".join(dict.fromkeys(report["data"] for report in reports))
@@ -117,10 +116,11 @@ def _notes(reports: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _accuracy(probe: dict[str, Any] | None, *, alone: bool = False) -> str:
+def _accuracy(probe: dict[str, Any] | None) -> str:
     if probe is None:
         return "–"
-    return f"{100 * probe['top1']:.1f}" if alone else with_interval(probe["top1"], *probe["interval"])
+    # a single draw says nothing of how much another one would differ
+    return with_interval(probe["top1"], *probe["interval"]) if probe["interval"] else f"{100 * probe['top1']:.1f}"
 
 
 def with_interval(value: float, low: float, high: float) -> str:

@@ -28,11 +28,11 @@ CHUNK_VALUES = 1 << 24  # feature values of the episodes computed at once: 64 MB
 
 @dataclass(frozen=True)
 class FewLabelsResult:
-    """One probe: accuracy of each draw, their mean and its 95 % bootstrap interval."""
+    """One probe: accuracy of each draw, their mean and its 95 % interval (:func:`mean_interval`)."""
 
     name: str
     top1: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     draws: tuple[float, ...]
 
 
@@ -111,7 +111,7 @@ def run_few_labels(
         for result in report.results:
             top1[result.name].append(result.accuracy.top1)
     results = tuple(
-        FewLabelsResult(name, float(np.mean(values)), mean_interval(values, seed=seed), tuple(values))
+        FewLabelsResult(name, float(np.mean(values)), mean_interval(values), tuple(values))
         for name, values in top1.items()
     )
     return FewLabelsReport(labels, len(rows), results, seed)
@@ -119,14 +119,14 @@ def run_few_labels(
 
 @dataclass(frozen=True)
 class Episodes:
-    """Accuracy over n-way k-shot episodes: its mean and 95 % bootstrap interval."""
+    """Accuracy over n-way k-shot episodes: its mean and 95 % interval (:func:`mean_interval`)."""
 
     ways: int
     shots: int
     queries: int
     episodes: int
     accuracy: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
 
     def asdict(self) -> dict[str, Any]:
         """Plain data."""
@@ -207,7 +207,7 @@ def run_episodes(
             right = best == torch.arange(ways, device=best.device).view(1, -1, 1)
             accuracies += right.flatten(1).double().mean(1).tolist()
             tick(count)
-    return Episodes(ways, shots, queries, episodes, float(np.mean(accuracies)), mean_interval(accuracies, seed=seed))
+    return Episodes(ways, shots, queries, episodes, float(np.mean(accuracies)), mean_interval(accuracies))
 
 
 def _mean(bank: FeatureBank) -> torch.Tensor:

@@ -38,7 +38,7 @@ class IncrementalResult:
         matrix: ``matrix[t][s]`` the accuracy on the classes of step s <= t after step t.
         average: mean of A_t over all steps (average incremental accuracy, iCaRL, Rebuffi et al. 2017).
         average_after_first: the same without the first step, which is not incremental.
-        final: A of the last step, with its 95 % bootstrap ``interval``.
+        final: A of the last step, with its 95 % (Wilson) ``interval``.
         forgetting: for each step t >= 1 the mean over s < t of max_{l<t} matrix[l][s] - matrix[t][s]
             (Chaudhry et al. 2018, Eq. 3).
     """
@@ -155,7 +155,7 @@ def run_incremental(
                 seen.append(right / asked)
                 matrix.append([float(correct[np.isin(wanted[so_far], past)].mean()) for past in deal[: t + 1]])
                 tick(1, name)
-            results.append(_summary(name, seen, matrix, accuracy_interval(right, asked, seed=seed)))
+            results.append(_summary(name, seen, matrix, accuracy_interval(right, asked)))
     return IncrementalReport(tuple(results), tuple(_step_names(classes, step, train) for step in deal), seed)
 
 

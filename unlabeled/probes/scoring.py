@@ -20,7 +20,7 @@ class Accuracy:
     Attributes:
         n: test rows.
         top1: share of rows whose best class is right.
-        interval: 95 % bootstrap interval of ``top1``.
+        interval: 95 % interval (Wilson) of ``top1``.
         top5: share of rows whose right class is among the five best; None with five classes or fewer.
         per_class: for each class of the training data its share of right answers, None where the test has no such row.
         mean_per_class: mean of those that are numbers.
@@ -42,7 +42,7 @@ class Accuracy:
         return asdict(self)
 
 
-def judge(scores: Tensor, labels: Labels, classes: Labels, *, seed: int = 0) -> Accuracy:
+def judge(scores: Tensor, labels: Labels, classes: Labels) -> Accuracy:
     """Measure (N, C) scores against (N,) labels.
 
     Raises:
@@ -67,7 +67,7 @@ def judge(scores: Tensor, labels: Labels, classes: Labels, *, seed: int = 0) -> 
     return Accuracy(
         n=n,
         top1=total / n,
-        interval=accuracy_interval(total, n, seed=seed),
+        interval=accuracy_interval(total, n),
         top5=top5,
         per_class=shares,
         mean_per_class=float(np.mean(present)) if present else None,

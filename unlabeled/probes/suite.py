@@ -148,7 +148,7 @@ def run_probes(
                 probe.from_statistics(shared)
             else:
                 probe.fit(train)
-            accuracy = judge(probe.scores(test), labels, probe.classes_, seed=seed)
+            accuracy = judge(probe.scores(test), labels, probe.classes_)
             results.append(ProbeResult(name, accuracy, _chosen(probe), time.perf_counter() - start))
             tick(1, f"{name} {accuracy.top1:.1%}")
     return ProbeReport(

@@ -90,7 +90,7 @@ def _judged(run: Run) -> dict[str, Any]:
 
 
 def accuracy(run: Run) -> dict[str, Any]:
-    """Top-1 accuracy, with its bootstrap interval, of a run's classifier on the test split of its data."""
+    """Top-1 accuracy, with its 95 % interval, of a run's classifier on the test split of its data."""
     backbone = load_backbone(run.folder)
     config = data_of(run)
     images = open_split(config, "test", rule_of(run, config)).labelled()
