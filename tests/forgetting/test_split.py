@@ -62,8 +62,30 @@ def test_a_deletion_request_by_path(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fits 2 images"):
         forget_split(f"files:{listed}", 6, paths=paths)
     listed.write_text("data/cats/33.png\n")
-    with pytest.raises(UserError, match=r"not in the data.*Did you mean 'data/cats/3.png'"):
+    with pytest.raises(UserError, match=r"holds none of these images \(data/cats/33.png: not in the data\)") as caught:
         forget_split(f"files:{listed}", 6, paths=paths)
+    assert not any(path in str(caught.value) for path in paths), "no other image is proposed for deletion"
+
+
+def test_a_request_is_answered_though_some_of_its_images_were_never_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, listed = [f"data/{i}.png" for i in range(6)], tmp_path / "request.txt"
+    listed.write_text("data/1.png\n3.png\n8.png\ndata/9.png\nnobody.png\ndata/1.png\n")
+    other = {"data/8.png": "held out and never trained on", "data/9.png": "held out and never trained on"}
+    split = forget_split(f"files:{listed}", 6, paths=paths, elsewhere=other)
+    assert split.forget_rows.tolist() == [1, 3]
+    assert split.passed == ("2 held out and never trained on", "1 not in the data")
+    assert "2 of 6 images; 2 held out and never trained on, 1 not in the data (seed 0)" in split.description
+    said = capsys.readouterr().err
+    assert "5 images are named: 2 were trained on" in said
+    assert "8.png: held out and never trained on; data/9.png: held out" in said
+    assert "nobody.png: not in the data" in said
+    split.save(tmp_path / "split.npz")
+    assert ForgetSplit.load(tmp_path / "split.npz").passed == split.passed
+    listed.write_text("8.png\n")
+    with pytest.raises(UserError, match=r"holds none of these images \(8.png: held out and never trained on\)"):
+        forget_split(f"files:{listed}", 6, paths=paths, elsewhere=other)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from unlabeled.core import files, rng
 from unlabeled.core.errors import UserError, nearest
+from unlabeled.forgetting.requests import rows_of_files, rows_of_numbers
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 PRINT = "S32"  # 16 bytes as hexadecimal digits, as deletion records name them
@@ -33,6 +34,7 @@ class ForgetSplit:
         classes: the classes named in the spec (all of their images for ``class:``), else empty.
         data: fingerprint of the training set, where it may change before the split is used again.
         prints: ``(R,)`` hashes of the pixels of the images to keep, by which they are then known.
+        passed: how many images the request named besides, and why they needed no forgetting; a line a reason.
     """
 
     spec: str
@@ -43,13 +45,15 @@ class ForgetSplit:
     classes: tuple[int, ...] = ()
     data: str = ""
     prints: Prints = field(default_factory=lambda: np.empty(0, PRINT))
+    passed: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
         """One line for people."""
         total = len(self.forget_rows) + len(self.retain_rows)
         wrong = ", relabelled wrongly before training" if self.noisy_labels is not None else ""
-        return f"{self.spec}: {len(self.forget_rows)} of {total} images{wrong} (seed {self.seed})"
+        besides = f"; {', '.join(self.passed)}" if self.passed else ""
+        return f"{self.spec}: {len(self.forget_rows)} of {total} images{wrong}{besides} (seed {self.seed})"
 
     @property
     def removes_classes(self) -> bool:
@@ -77,6 +81,7 @@ class ForgetSplit:
             classes=np.array(self.classes, dtype=np.int64),
             data=np.array(self.data),
             prints=self.prints,
+            passed=np.array(self.passed, dtype=np.str_),
         )
         files.atomic_write(path, lambda handle: handle.write(buffer.getvalue()))
 
@@ -95,6 +100,7 @@ class ForgetSplit:
                     classes=tuple(int(c) for c in kept["classes"]),
                     data=str(kept["data"]),
                     prints=kept["prints"],
+                    passed=tuple(map(str, kept["passed"])) if "passed" in kept else (),
                 )
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{path} is no forget split ({error}); make it anew with --forget.") from error
@@ -107,6 +113,7 @@ def forget_split(
     *,
     classes: Sequence[str] | None = None,
     paths: Sequence[str] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
     rows: Array | None = None,
     seed: int = 0,
 ) -> ForgetSplit:
@@ -119,6 +126,7 @@ def forget_split(
         labels: ``(count,)``, needed wherever a class is named.
         classes: class names, if the data has them.
         paths: each image's path, needed by ``files:``.
+        elsewhere: paths of images that were not trained on, each with the reason; ``files:`` may name them, too.
         rows: ``(count,)`` numbers by which ``indices:`` names the images, where the training set is a part of the data;
             default: 0, 1, …
         seed: of the random choices.
@@ -133,14 +141,15 @@ def forget_split(
         )
     noisy: Array | None = None
     chosen: tuple[int, ...] = ()
+    passed: tuple[str, ...] = ()
     if kind == "class":
         known = _need_labels(spec, labels)
         chosen = _classes(spec, rest, known, classes)
         forget = np.flatnonzero(np.isin(known, chosen))
     elif kind == "indices":
-        forget = _indices(spec, rest, np.arange(count) if rows is None else rows)
+        forget = rows_of_numbers(spec, rest, np.arange(count) if rows is None else rows)
     elif kind == "files":
-        forget = _files(spec, rest, paths)
+        forget, passed = rows_of_files(spec, rest, paths, elsewhere)
     else:
         forget, chosen = _fraction(spec, rest, count, labels, classes, seed)
         if kind == "noisy":
@@ -157,7 +166,7 @@ def forget_split(
     if len(forget) == count:
         raise UserError(f"--forget {spec} names all {count} images: nothing would be left to keep; train a new model.")
     retain = np.setdiff1d(np.arange(count, dtype=np.int64), forget)
-    return ForgetSplit(spec, seed, forget, retain, noisy, chosen)
+    return ForgetSplit(spec, seed, forget, retain, noisy, chosen, passed=passed)
 
 
 def _need_labels(spec: str, labels: Array | None) -> Array:
@@ -203,53 +212,3 @@ def _fraction(
     chosen = _classes(spec, where, known, names)
     parts = [np.flatnonzero(known == c) for c in chosen]
     return np.concatenate([generator.permutation(p)[: round(share * len(p))] for p in parts]), chosen
-
-
-def _lines(spec: str, name: str) -> list[str]:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise UserError(f"--forget {spec}: there is no file {path}.")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"--forget {spec}: {path} is no UTF-8 text; write one image a line.") from error
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def _indices(spec: str, name: str, rows: Array) -> Array:
-    words = [word for line in _lines(spec, name) for word in re.split(r"[\s,]+", line) if word]
-    places = {row: place for place, row in enumerate(rows.tolist())}
-    whole = len(rows) == max(places, default=-1) + 1
-    for word in words:
-        if not re.fullmatch(r"-?\d{1,18}", word):
-            raise UserError(f"--forget {spec}: '{word}' in {name} is no row number.")
-        if int(word) not in places:
-            why = (
-                f"is out of range; the data has rows 0 to {len(rows) - 1}" if whole else "is none the model trained on"
-            )
-            raise UserError(f"--forget {spec}: row {word} in {name} {why}.")
-    return np.array([places[int(word)] for word in words], dtype=np.int64)
-
-
-def _files(spec: str, name: str, paths: Sequence[str] | None) -> Array:
-    if paths is None:
-        raise UserError(f"--forget {spec}: this data has no file names; use indices:FILE with row numbers.")
-    by_path = {path: row for row, path in enumerate(paths)}
-    rows: list[int] = []
-    for wanted in _lines(spec, name):
-        row = by_path.get(wanted)
-        if row is None:
-            # A request may name a file by the end of its path, if that end is unambiguous.
-            ends = [r for path, r in by_path.items() if path.endswith(f"/{wanted}") or wanted.endswith(f"/{path}")]
-            if len(ends) > 1:
-                raise UserError(f"--forget {spec}: '{wanted}' in {name} fits {len(ends)} images; write the whole path.")
-            if not ends:
-                raise UserError(f"--forget {spec}: '{wanted}' in {name} is not in the data.{_near(wanted, paths)}")
-            row = ends[0]
-        rows.append(row)
-    return np.array(rows, dtype=np.int64)
-
-
-def _near(wanted: str, paths: Sequence[str]) -> str:
-    hint = nearest(wanted, paths[:5000])
-    return hint if "Did you mean" in hint else ""

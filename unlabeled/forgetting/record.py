@@ -27,7 +27,12 @@ def write_record(
     record: dict[str, Any] = {
         "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "unlabeled": version("unlabeled"),
-        "request": {"spec": split.spec, "seed": split.seed, "description": split.description},
+        "request": {
+            "spec": split.spec,
+            "seed": split.seed,
+            "description": split.description,
+            "not_in_the_model": list(split.passed),
+        },
         "method": {
             "name": method.name,
             "settings": method.config.model_dump(mode="json"),

@@ -93,10 +93,11 @@ def forget(
     original = load_classifier(model)
     config = _data_of(source, data, data_dir)
     train, test = splits_of(config, rule_of(source, config))
+    every = train
     if source.exists():
         train = usable(train, source.recipe())
     trained = _trained(train, source)
-    split = _split(what, train, trained, source, seed)
+    split = _split(what, train, trained, source, seed, _elsewhere(every, train, trained, test))
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
     if folder.folder.resolve() == Path(model).resolve():
         raise UserError("--out is the model's own folder; the original is never changed, choose another folder.")
@@ -190,7 +191,18 @@ def _refuse_other_request(folder: Run, split: ForgetSplit) -> None:
         )
 
 
-def _split(what: str, images: ImageSet, trained: Rows, source: Run, seed: int) -> ForgetSplit:
+def _elsewhere(every: ImageSet, train: ImageSet, trained: Rows, test: ImageSet) -> dict[str, str]:
+    """The files of images that are not in the model, each with the reason."""
+    out = dict.fromkeys(test.paths or (), "held out and never trained on")
+    out |= dict.fromkeys(every.paths or (), "without a label and not trained on")
+    out |= dict.fromkeys(train.paths or (), "forgotten before or never trained on")
+    held = {train.paths[row] for row in trained} if train.paths else set()
+    return {path: why for path, why in out.items() if path not in held}
+
+
+def _split(
+    what: str, images: ImageSet, trained: Rows, source: Run, seed: int, elsewhere: dict[str, str]
+) -> ForgetSplit:
     train = images if len(trained) == len(images) else images.subset(trained)
     if what.startswith("noisy:"):
         recipe = source.recipe() if source.exists() else None
@@ -202,7 +214,14 @@ def _split(what: str, images: ImageSet, trained: Rows, source: Run, seed: int) -
             )
         seed = recipe.seed
     return forget_split(
-        what, len(train), train.labels, classes=train.classes, paths=train.paths, rows=trained, seed=seed
+        what,
+        len(train),
+        train.labels,
+        classes=train.classes,
+        paths=train.paths,
+        elsewhere=elsewhere,
+        rows=trained,
+        seed=seed,
     )
 
 
