@@ -19,9 +19,11 @@ from unlabeled.probes.knn import KNNProbe
 from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
 from unlabeled.probes.linear import LinearProbe
 from unlabeled.probes.logistic import LogisticProbe
+from unlabeled.probes.naive_bayes import NaiveBayesProbe
 from unlabeled.probes.nmc import NearestMeanProbe
 from unlabeled.probes.ridge import RidgeProbe
 from unlabeled.probes.storage import load, save
+from unlabeled.probes.teen import TEENProbe
 
 PROBES = [
     KNNProbe(k=5),
@@ -33,6 +35,8 @@ PROBES = [
     NearestMeanProbe(),
     RidgeProbe(),
     FeTrILProbe(),
+    NaiveBayesProbe(),
+    TEENProbe(),
 ]
 
 

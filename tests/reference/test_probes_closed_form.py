@@ -6,11 +6,14 @@ import torch
 from sklearn.covariance import OAS
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestCentroid
 
 from unlabeled.probes.lda import LDAProbe, MahalanobisProbe, shrunk_covariance
+from unlabeled.probes.naive_bayes import NaiveBayesProbe
 from unlabeled.probes.nmc import NearestMeanProbe
 from unlabeled.probes.ridge import RidgeProbe
+from unlabeled.probes.teen import TEENProbe
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +111,36 @@ def test_class_covariances(data):
         apart = Z.astype(float) - rows.mean(0)
         expected.append(-np.einsum("ni,ij,nj->n", apart, inverse, apart))
     assert np.allclose(ours.scores(Z), np.stack(expected, 1), rtol=1e-4)
+
+
+def test_naive_bayes(data):
+    X, y, Z, _ = data
+    theirs = GaussianNB().fit(X.astype(float), y)
+    ours = NaiveBayesProbe().fit(X, y)
+    means, variance, _ = ours._solution()
+    assert np.allclose(means + ours.origin_, theirs.theta_, rtol=1e-12)
+    assert np.allclose(variance, theirs.var_, rtol=1e-9)
+    assert np.allclose(ours.scores(Z), theirs.predict_joint_log_proba(Z.astype(float)), rtol=1e-5)
+    assert (ours.predict(Z) == theirs.predict(Z.astype(float))).all()
+
+
+def test_naive_bayes_forgets_exactly(data):
+    X, y, Z, _ = data
+    left = NaiveBayesProbe().fit(X, y).forget(X[600:], y[600:])
+    anew = NaiveBayesProbe().fit(X[:600], y[:600])
+    assert np.allclose(left.scores(Z), anew.scores(Z), rtol=1e-6)
+    with pytest.raises(ValueError, match="cannot forget"):
+        left.forget(X[:600], np.zeros(600, dtype=int))
+    assert np.allclose(left.scores(Z), anew.scores(Z), rtol=1e-6)
+
+
+def test_prototypes_of_few_shot_classes(data):
+    X, y, _, _ = data
+    base, new = y < 5, (y >= 5) & (np.arange(len(y)) < 60)
+    probe = TEENProbe(alpha=0.3, temperature=4.0).partial_fit(X[base], y[base]).partial_fit(X[new], y[new])
+    means = np.stack([X[(base | new) & (y == c)].astype(float).mean(0) for c in range(7)])
+    unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+    weight = np.exp(4.0 * unit[5:] @ unit[:5].T)
+    wanted = 0.3 * means[5:] + 0.7 * (weight / weight.sum(1, keepdims=True)) @ means[:5]
+    assert np.allclose(probe.prototypes()[5:], wanted, rtol=1e-9)
+    assert np.allclose(probe.prototypes()[:5], means[:5], rtol=1e-9)

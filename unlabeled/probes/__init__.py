@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from unlabeled.probes.linear import LinearProbe
     from unlabeled.probes.logistic import LogisticProbe
     from unlabeled.probes.measures import measure
+    from unlabeled.probes.naive_bayes import NaiveBayesProbe
     from unlabeled.probes.nmc import NearestMeanProbe
     from unlabeled.probes.ridge import RidgeProbe
     from unlabeled.probes.statistics import Statistics
     from unlabeled.probes.storage import load, save
     from unlabeled.probes.suite import ProbeReport, run_probes
+    from unlabeled.probes.teen import TEENProbe
 
 _WHERE = {
     "FeTrILProbe": "fetril",
@@ -29,10 +31,12 @@ _WHERE = {
     "LinearProbe": "linear",
     "LogisticProbe": "logistic",
     "MahalanobisProbe": "lda",
+    "NaiveBayesProbe": "naive_bayes",
     "NearestMeanProbe": "nmc",
     "ProbeReport": "suite",
     "RidgeProbe": "ridge",
     "Statistics": "statistics",
+    "TEENProbe": "teen",
     "extract": "features",
     "knn_reading": "knn",
     "load": "storage",
@@ -52,10 +56,12 @@ __all__ = [
     "LinearProbe",
     "LogisticProbe",
     "MahalanobisProbe",
+    "NaiveBayesProbe",
     "NearestMeanProbe",
     "ProbeReport",
     "RidgeProbe",
     "Statistics",
+    "TEENProbe",
     "extract",
     "knn_reading",
     "load",

@@ -27,23 +27,11 @@ from unlabeled.probes.arrays import (
 from unlabeled.probes.features import FeatureBank
 
 
-class Probe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """A classifier on frozen features.
+class OnFeatures(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """What takes features in scikit-learn's manner: it checks them, and remembers how many there are."""
 
-    Subclasses set ``classes_`` in ``fit`` and say in :meth:`_scores` how much each class suits a block of rows.
-    Numpy in, numpy out; torch in, torch out on the same device (labels that are text always come as numpy).
-
-    Every probe passes all of scikit-learn's ``check_estimator``, without exceptions. ``LinearProbe`` and
-    ``LogisticProbe`` refuse labels of a single class; the others answer with that class.
-    """
-
-    classes_: Labels
     n_features_in_: int
     device: str | None
-
-    @abstractmethod
-    def _scores(self, block: Tensor) -> Tensor:
-        """(B, D) features to (B, C) scores, higher is better; rows of -inf never win."""
 
     def _fit_inputs(self, X: Any, y: Any, *, reset: bool = True) -> tuple[Features, Labels, torch.device]:
         """Check features and labels and remember (or compare) the number of features."""
@@ -63,6 +51,23 @@ class Probe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 f"{self.n_features_in_} features as input"
             )
         return features
+
+
+class Probe(ClassifierMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn ships no types
+    """A classifier on frozen features.
+
+    Subclasses set ``classes_`` in ``fit`` and say in :meth:`_scores` how much each class suits a block of rows.
+    Numpy in, numpy out; torch in, torch out on the same device (labels that are text always come as numpy).
+
+    Every probe passes all of scikit-learn's ``check_estimator``, without exceptions. ``LinearProbe`` and
+    ``LogisticProbe`` refuse labels of a single class; the others answer with that class.
+    """
+
+    classes_: Labels
+
+    @abstractmethod
+    def _scores(self, block: Tensor) -> Tensor:
+        """(B, D) features to (B, C) scores, higher is better; rows of -inf never win."""
 
     def scores(self, X: Any) -> Tensor:
         """Return (N, C) float32 scores, a column for each of ``classes_``, computed block by block."""

@@ -17,8 +17,10 @@ from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.fetril import FeTrILProbe
 from unlabeled.probes.intervals import accuracy_interval
 from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
+from unlabeled.probes.naive_bayes import NaiveBayesProbe
 from unlabeled.probes.nmc import NearestMeanProbe
 from unlabeled.probes.ridge import RidgeProbe
+from unlabeled.probes.teen import TEENProbe
 
 MAKERS: dict[str, Callable[[str | None], Any]] = {
     "nmc": lambda device: NearestMeanProbe(device=device),
@@ -26,6 +28,8 @@ MAKERS: dict[str, Callable[[str | None], Any]] = {
     "ridge": lambda device: RidgeProbe(device=device),
     "mahalanobis": lambda device: MahalanobisProbe(device=device),
     "fetril": lambda device: FeTrILProbe(device=device),
+    "naive_bayes": lambda device: NaiveBayesProbe(device=device),
+    "teen": lambda device: TEENProbe(device=device),
 }
 
 

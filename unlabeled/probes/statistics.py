@@ -115,7 +115,7 @@ class Statistics:
         present, codes = class_codes(labels)
         rows = torch.from_numpy(np.bincount(codes, minlength=len(present))).to(self.device)
         if sign < 0:
-            self._check_learned(present, rows)
+            self.check_learned(labels)
         elif not len(self.classes):
             # In float32, as features usually are: their differences to it are exact in float64.
             self.shift = next(blocks(X, self.device, torch.float64, self._block()))[1].mean(0).float().double()
@@ -140,9 +140,15 @@ class Statistics:
     def _block(self) -> int:
         return min(block_rows(self.dim, BLOCK_VALUES), FLUSH_ROWS)
 
-    def _check_learned(self, present: Labels, rows: Tensor) -> None:
+    def check_learned(self, labels: Labels) -> None:
+        """Refuse to forget more rows of a class than it has.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        present, count = np.unique(labels, return_counts=True)
         at = encode(present, self.classes)
-        for label, position, wanted in zip(present, at, rows.tolist(), strict=True):
+        for label, position, wanted in zip(present, at, count.tolist(), strict=True):
             have = int(self.count[position]) if position >= 0 else 0
             if wanted > have:
                 raise InputError(f"cannot forget {wanted} rows of class {label!r}: only {have} were learned.")

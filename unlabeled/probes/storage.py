@@ -25,8 +25,10 @@ PROBES = {
     "LinearProbe": "linear",
     "LogisticProbe": "logistic",
     "MahalanobisProbe": "lda",
+    "NaiveBayesProbe": "naive_bayes",
     "NearestMeanProbe": "nmc",
     "RidgeProbe": "ridge",
+    "TEENProbe": "teen",
 }
 RECORDS = {"Head": "stacked", "KNNChoice": "knn", "PathPoint": "logistic"}
 

@@ -1,0 +1,1 @@
+"""What a backbone is worth beyond one accuracy: unknowns, retrieval, clusters, masks, shift, erasure, compatibility."""
