@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, s
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils.validation import check_is_fitted
 
+from unlabeled.core.extras import extra
 from unlabeled.core.rng import derive, numpy_generator
 from unlabeled.probes.arrays import InputError, Labels, as_features, as_labels, blocks
 from unlabeled.probes.base import OnFeatures
@@ -65,8 +66,7 @@ class KMeans(ClusterMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn sh
         Raises:
             InputError: fewer rows than clusters, or features that cannot be used.
         """
-        import faiss
-
+        faiss: Any = extra("faiss", "faiss", "KMeans")
         rows = self._read(self._inputs(X, reset=True))
         if not 1 <= self.n_clusters <= len(rows):
             raise InputError(f"KMeans: n_clusters={self.n_clusters} must be between 1 and the n_samples={len(rows)}.")
