@@ -32,6 +32,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.data.views_draw import Draw
 
 LUMA = (0.299, 0.587, 0.114)
@@ -43,7 +44,7 @@ def _basis(device: torch.device) -> Tensor:
     gray = torch.tensor([LUMA] * 3)
     chroma = torch.eye(3) - gray
     quarter = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-    return torch.stack([gray, chroma, chroma @ quarter]).flatten(1).to(device)
+    return send(torch.stack([gray, chroma, chroma @ quarter]).flatten(1), device)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Normalisation:
         """One value of ``mean`` and ``std`` serves all channels."""
         luma = LUMA if channels == 3 else (1 / channels,) * channels
         limits = [(-m / s, (1 - m) / s) for m, s in zip(mean, std, strict=True)]
-        centre, spread, weights = (torch.tensor(x).expand(channels).to(device) for x in (mean, std, luma))
+        centre, spread, weights = (send(torch.tensor(x).expand(channels), device) for x in (mean, std, luma))
         return Normalisation(centre, spread, weights, limits)
 
 

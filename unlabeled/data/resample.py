@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.data.views_draw import Box
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -96,7 +97,7 @@ def _table(into: int, out_of: int, kind: Interpolation, columns: bool, device: t
     lengths = torch.arange(1, out_of + 1).repeat_interleave(torch.arange(out_of, 0, -1))
     starts = torch.cat([torch.arange(room) for room in range(out_of, 0, -1)])
     rows = weights(starts.float(), lengths.float(), into, out_of, kind, None)
-    return (torch.cat([rows, rows.flip(1)]).mT.contiguous() if columns else rows).to(device)
+    return send(torch.cat([rows, rows.flip(1)]).mT.contiguous() if columns else rows, device)
 
 
 def _in_table(into: int, out_of: int) -> bool:
@@ -130,7 +131,7 @@ def resized_crop(
         return enlarge(source.floats, box, mirror, size)
     out = source.floats.new_empty(*source.images.shape[:2], *size)
     for shrunk in (False, True):
-        rows = (shrinks == shrunk).nonzero().squeeze(1).to(out.device, non_blocking=True)
+        rows = send((shrinks == shrunk).nonzero().squeeze(1), out.device)
         part = Source(source.images.index_select(0, rows))
         boxes = Box(*(x.index_select(0, rows) for x in box))
         turned = None if mirror is None else mirror.index_select(0, rows)

@@ -25,20 +25,28 @@ class ProjectionQueue(nn.Module):
         self.size = size
         self.register_buffer("rows", torch.zeros(views, size, dim))
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
-        self._full = False
+        self._counter: Tensor | None = None
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """How many images it holds. The device is asked once; after that the host counts along."""
+        if self._counter is not self.pushed:  # another buffer may stand in for it (torch.func.functional_call)
+            self._counter, self._count = self.pushed, int(self.pushed)
+        return min(self._count, self.size)
 
     @property
     def full(self) -> bool:
-        """Whether as many images were pushed as the queue holds; once that is so, the device is not asked again."""
-        self._full = self._full or (self.size > 0 and int(self.pushed) >= self.size)
-        return self._full
+        """Whether it holds as many images as it can."""
+        return self.size > 0 and self.count == self.size
 
     @torch.no_grad()
     def push(self, projections: Tensor) -> None:
         """Put ``(V, B, dim)`` in front; the oldest fall out."""
         self.rows.copy_(torch.cat([projections.to(self.rows), self.rows], dim=1)[:, : self.size])
         self.pushed += projections.shape[1]
+        self._count += projections.shape[1] if self._counter is self.pushed else 0
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
-        self._full = False
+        self._counter = None

@@ -146,7 +146,7 @@ class Distill(Method):
         projection = self.head(embedding)
         if self.queue is None:
             return {"loss": cosine_distance(projection, target)}
-        known = self.queue.rows[0, : int(self.queue.pushed)]
+        known = self.queue.rows[0, : self.queue.count]
         loss = relational(projection, target, known, self.config.temperature, self.config.teacher_temperature)
         if self.training:
             self.queue.push(dist.gather(target)[None])
