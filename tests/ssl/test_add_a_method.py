@@ -61,7 +61,7 @@ def test_every_command_of_the_page_runs(checkout):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (checkout / "runs" / "first" / "backbone" / "model.safetensors").is_file()
-    assert "redundancy: 0.01" in (checkout / "runs" / "first" / "recipe.yaml").read_text()
+    assert "temperature: 0.2" in (checkout / "runs" / "first" / "recipe.yaml").read_text()
 
 
 @pytest.mark.parametrize("tool", [["ruff", "check"], ["ruff", "format", "--check"]])

@@ -1,4 +1,4 @@
-"""The projection head of the contrastive family."""
+"""The projection and prediction heads of the joint-embedding methods."""
 
 from __future__ import annotations
 
@@ -18,17 +18,33 @@ class ProjectionHead(nn.Module):
         dim: size of the projection.
         layers: number of linear layers, at least 1.
         last_norm: put a BatchNorm without shift behind the last layer.
+        last_scale: whether that BatchNorm scales (SimSiam's and MoCo v3's do not).
+        last_bias: give the last layer a bias (SimSiam's predictor).
+        hidden_norm: put BatchNorm into the hidden layers; without it (MoCo v2, SupCon) all layers have a bias.
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int, dim: int, *, layers: int = 2, last_norm: bool = True) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        dim: int,
+        *,
+        layers: int = 2,
+        last_norm: bool = True,
+        last_scale: bool = True,
+        last_bias: bool = False,
+        hidden_norm: bool = True,
+    ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         for _ in range(layers - 1):
-            blocks += [nn.Linear(in_dim, hidden_dim, bias=False), nn.BatchNorm1d(hidden_dim), nn.ReLU(inplace=True)]
+            blocks.append(nn.Linear(in_dim, hidden_dim, bias=not hidden_norm))
+            blocks += [nn.BatchNorm1d(hidden_dim)] if hidden_norm else []
+            blocks.append(nn.ReLU(inplace=True))
             in_dim = hidden_dim
-        blocks.append(nn.Linear(in_dim, dim, bias=False))
+        blocks.append(nn.Linear(in_dim, dim, bias=last_bias or not hidden_norm))
         if last_norm:
-            norm = nn.BatchNorm1d(dim)
+            norm = nn.BatchNorm1d(dim, affine=last_scale)
             norm.register_parameter("bias", None)
             blocks.append(norm)
         self.layers = nn.Sequential(*blocks)

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+from unlabeled.ssl.barlow_twins import BarlowTwins
+from unlabeled.ssl.byol import BYOL
 from unlabeled.ssl.distill import Distill
 from unlabeled.ssl.finetune import Finetune
 from unlabeled.ssl.gsimclr import GSimCLR
+from unlabeled.ssl.lejepa import LeJEPA
 from unlabeled.ssl.mae import MAE
 from unlabeled.ssl.method import Method
+from unlabeled.ssl.moco import MoCo
+from unlabeled.ssl.mocov3 import MoCoV3
+from unlabeled.ssl.ncl import NCL
+from unlabeled.ssl.nnclr import NNCLR
 from unlabeled.ssl.random_init import RandomInit
 from unlabeled.ssl.random_teacher import RandomTeacher
 from unlabeled.ssl.rotation import Rotation
 from unlabeled.ssl.simclr import SimCLR
+from unlabeled.ssl.simsiam import SimSiam
+from unlabeled.ssl.sla import SLA
+from unlabeled.ssl.supcon import SupCon
 from unlabeled.ssl.supervised import Supervised
 from unlabeled.ssl.swav import SwAV
+from unlabeled.ssl.vicreg import VICReg
+from unlabeled.ssl.visreg import VISReg
 
 METHODS: dict[str, type[Method]] = {
     "rotation": Rotation,
     "simclr": SimCLR,
     "gsimclr": GSimCLR,
+    "ncl": NCL,
+    "moco": MoCo,
+    "mocov3": MoCoV3,
+    "nnclr": NNCLR,
+    "byol": BYOL,
+    "simsiam": SimSiam,
+    "barlow_twins": BarlowTwins,
+    "vicreg": VICReg,
+    "lejepa": LeJEPA,
+    "visreg": VISReg,
     "swav": SwAV,
     "mae": MAE,
     "random_teacher": RandomTeacher,
     "distill": Distill,
+    "supcon": SupCon,
+    "sla": SLA,
     "supervised": Supervised,
     "finetune": Finetune,
     "random": RandomInit,

@@ -34,6 +34,21 @@ def rotations(images: Tensor) -> tuple[Tensor, Tensor]:
     return copies.flatten(0, 1), labels
 
 
+def square(view: Tensor, method: str) -> Tensor:
+    """The view, if it can be turned.
+
+    Raises:
+        UserError: it is not square.
+    """
+    height, width = view.shape[2:]
+    if height != width:
+        raise UserError(
+            f"the method '{method}' needs square views, its view is {height}x{width} pixels; "
+            "set 'size' in the recipe's views."
+        )
+    return view
+
+
 class Rotation(Method):
     """Classify the four rotations of one view, all four in the same batch (section 2 of the paper)."""
 
@@ -44,14 +59,7 @@ class Rotation(Method):
         self.head = nn.Linear(self.embedding_dim, 4)
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        (view,) = batch.expect_views(1, "rotation")
-        height, width = view.shape[2:]
-        if height != width:
-            raise UserError(
-                f"the method 'rotation' needs square views, its view is {height}x{width} pixels; "
-                "set 'size' in the recipe's views."
-            )
-        images, labels = rotations(view)
+        images, labels = rotations(square(batch.expect_views(1, "rotation")[0], "rotation"))
         logits = self.head(self.backbone(images))
         return {
             "loss": F.cross_entropy(logits, labels),

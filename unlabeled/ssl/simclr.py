@@ -6,6 +6,7 @@ representations", ICML 2020, https://arxiv.org/abs/2002.05709.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from unlabeled.core import dist
 from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
-from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Step
+from unlabeled.ssl.method import Batch, DataInfo, MethodConfig, Step
+from unlabeled.ssl.whole_batch import WholeBatchMethod, collapse, spread
 
 
 class ContrastiveConfig(MethodConfig):
@@ -56,18 +58,23 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, positive)
 
 
-class SimCLR(Method):
+class SimCLR(WholeBatchMethod):
     """Both views through backbone and head in ONE forward, so that BatchNorm sees them together."""
 
     Config: ClassVar[type[MethodConfig]] = SimCLRConfig
-    accumulates = False
 
     def __init__(self, config: ContrastiveConfig, backbone: nn.Module, info: DataInfo) -> None:
         super().__init__(config, backbone, info)
         hidden_dim = config.hidden_dim or self.embedding_dim
         self.head = ProjectionHead(self.embedding_dim, hidden_dim, config.projection_dim, layers=config.layers)
 
-    def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+    def represent(self, batch: Batch, step: Step) -> Tensor:
         views = batch.expect_views(2, self.config.name)
-        z1, z2 = self.head(self.backbone(torch.cat(views))).chunk(2)
-        return {"loss": nt_xent(z1, z2, self.config.temperature)}
+        return torch.stack(self.head(self.backbone(torch.cat(views))).chunk(2), dim=1)
+
+    def compare(self, representations: Tensor, batch: Batch, step: Step) -> dict[str, Tensor]:
+        z1, z2 = representations.unbind(1)
+        return {"loss": nt_xent(z1, z2, self.config.temperature), "spread": spread(representations)}
+
+    def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
+        return collapse(logged, self.config.name, "lower optimizer.lr or lengthen optimizer.warmup_epochs")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Literal
 
 import torch
@@ -22,8 +21,9 @@ from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.heads.prototypes import Prototypes
 from unlabeled.heads.queue import ProjectionQueue
-from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, ParameterGroup, Step
+from unlabeled.ssl.method import Batch, DataInfo, MethodConfig, ParameterGroup, Step
 from unlabeled.ssl.sinkhorn import sinkhorn
+from unlabeled.ssl.whole_batch import WholeBatchMethod, embed_crops
 
 MOSTLY_DEAD = 0.5
 """A warning is given when more than this part of the prototypes led for no image of an epoch."""
@@ -59,11 +59,10 @@ def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
     return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(codes))
 
 
-class SwAV(Method):
+class SwAV(WholeBatchMethod):
     """Multi-crop SwAV: the recipe's first two views are the large crops, all others the small ones."""
 
     Config = SwAVConfig
-    accumulates = False
     led: Tensor
 
     def __init__(self, config: SwAVConfig, backbone: nn.Module, info: DataInfo) -> None:
@@ -93,8 +92,11 @@ class SwAV(Method):
             ParameterGroup([self.prototypes.weight]),
         ]
 
-    def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        projections = self.project(batch.views)
+    def represent(self, batch: Batch, step: Step) -> Tensor:
+        return self.project(batch.views).transpose(0, 1)
+
+    def compare(self, representations: Tensor, batch: Batch, step: Step) -> dict[str, Tensor]:
+        projections = representations.transpose(0, 1)
         scores = self.prototypes(projections)
         codes = self.codes(projections[:LARGE].detach(), step)
         self.latest = projections[:LARGE].detach()
@@ -107,8 +109,7 @@ class SwAV(Method):
                 "the method 'swav' needs two large crops of one size first; set count: 2 in the first of the recipe's "
                 "'views'."
             )
-        groups = [torch.cat(list(group)) for _, group in groupby(views, key=lambda view: view.shape)]
-        projections = self.head(torch.cat([self.backbone(group) for group in groups]))
+        projections = self.head(embed_crops(self.backbone, views))
         return F.normalize(projections.to(self.led).view(len(views), len(views[0]), -1), dim=2)
 
     @torch.no_grad()
