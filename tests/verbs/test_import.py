@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,26 @@ def test_a_saved_transformer_takes_images_of_another_size(tmp_path: Path) -> Non
             backbones.load(tmp_path / name, image_size=36)
         backbones.save(larger, tmp_path / "larger")
         assert backbones.load(tmp_path / "larger")(torch.zeros(1, 3, 48, 48)).shape == (1, 48)
+
+
+def test_a_folder_of_transformers_states_its_normalisation(
+    theirs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+
+    (tmp_path / "hub").mkdir()
+    torch.save(theirs.state_dict(), tmp_path / "hub" / "pytorch_model.bin")
+    said = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (tmp_path / "hub" / "preprocessor_config.json").write_text(json.dumps(said))
+    adopt(tmp_path / "hub", "resnet18", tmp_path / "bb", image_size=32)
+    cfg = backbones.load_config(tmp_path / "bb")["pretrained_cfg"]
+    assert (cfg["mean"], cfg["std"]) == (said["image_mean"], said["image_std"])
+    adopt(tmp_path / "hub", "resnet18", tmp_path / "bb", image_size=32, mean=[0.5])
+    assert backbones.load_config(tmp_path / "bb")["pretrained_cfg"]["mean"] == [0.5] * 3
+    for broken in ("[", json.dumps({"image_mean": [0.1], "image_std": [0]})):
+        (tmp_path / "hub" / "preprocessor_config.json").write_text(broken)
+        adopt(tmp_path / "hub", "resnet18", tmp_path / "bb", image_size=32)
+        assert backbones.load_config(tmp_path / "bb")["pretrained_cfg"]["mean"] == list(backbones.IMAGENET[0])
+    with pytest.raises(UserError, match="not in the hub's cache"):
+        adopt("hf-hub:nobody/nothing", "resnet18", tmp_path / "bb")

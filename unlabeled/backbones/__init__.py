@@ -3,6 +3,7 @@
 from unlabeled.backbones.calibrate import calibrate_batchnorm
 from unlabeled.backbones.create import check_name, create
 from unlabeled.backbones.features import Backbone, layer_names
+from unlabeled.backbones.foreign import stated_normalisation
 from unlabeled.backbones.hub import hub_folder, timm_folder
 from unlabeled.backbones.interop import IMAGENET, LoadReport, adopt, load_weights, normalisation
 from unlabeled.backbones.layers import add_adapters, freeze_first, layer_numbers, merged
@@ -44,6 +45,7 @@ __all__ = [
     "read_lineage",
     "remember_lineage",
     "save",
+    "stated_normalisation",
     "timm_folder",
     "write_lineage",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import pickle
 import pickletools
 import re
@@ -151,3 +152,14 @@ def _pickles(handle: IO[bytes]) -> Iterator[IO[bytes]]:
             if name.endswith("data.pkl"):
                 with archive.open(name) as stream:
                     yield stream
+
+
+def stated_normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation that a folder of transformers states (``preprocessor_config.json``); empty where none does."""
+    try:
+        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        mean, std = (tuple(float(value) for value in found[f"image_{name}"]) for name in ("mean", "std"))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return (), ()
+    usable = len(mean) == len(std) == 3 and all(map(math.isfinite, mean)) and all(0 < value < math.inf for value in std)
+    return (mean, std) if usable else ((), ())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unlabeled import backbones
 from unlabeled.backbones import LoadReport, Origin, digest_of, remember_lineage
+from unlabeled.backbones.hub import ANY as HUB_FILES
 from unlabeled.core.errors import UserError
 from unlabeled.recipes.load import apply_overrides
 
@@ -27,7 +28,7 @@ def adopt(
 
     Args:
         file: safetensors or torch weights of timm, torchvision, transformers, lightly, MAE, SwAV, DINO, MoCo, CLIP, …:
-            a file, the index of several, or a model's folder.
+            a file, the index of several, a model's folder, or ``hf-hub:ID``.
         architecture: timm's name of what it was trained as.
         out: the folder; replaced if it holds a backbone.
         image_size, in_chans: of the images; default: the architecture's own size, in colour.
@@ -48,18 +49,23 @@ def adopt(
     for name, values in (("mean", mean), ("std", std)):
         if values and len(values) not in (1, in_chans):
             raise UserError(f"--{name} needs one number or {in_chans}, not {len(values)}.")
+    called = str(file)
+    place = Path(called).expanduser()
+    if called.startswith("hf-hub:"):
+        place = backbones.hub_folder(called.removeprefix("hf-hub:"), called, HUB_FILES)
+    stated = backbones.stated_normalisation(place)
     model, report = backbones.adopt(
-        file,
+        place,
         architecture,
         in_chans=in_chans,
         image_size=image_size,
-        mean=_each(mean, in_chans),
-        std=_each(std, in_chans),
+        mean=_each(mean, in_chans) or (stated[0] if in_chans == 3 else ()),
+        std=_each(std, in_chans) or (stated[1] if in_chans == 3 else ()),
         partial=partial,
         classifier=True,
         **apply_overrides({}, model_args),
     )
-    came_from = Origin(did="import", source=str(file), digest=digest_of(Path(file).expanduser()), name=architecture)
+    came_from = Origin(did="import", source=called, digest=digest_of(place), name=architecture)
     backbones.save(remember_lineage(model, [came_from]), out)
     return report
 
