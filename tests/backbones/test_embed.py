@@ -58,12 +58,12 @@ def test_arrays_are_cropped_and_resized_as_files(colour: Backbone, photographs: 
     array = np.asarray(picture)
     wanted = colour.embed(picture)
     for form in (array, array.transpose(2, 0, 1)[None], torch.from_numpy(array.copy()), array.astype(np.float32) / 255):
-        torch.testing.assert_close(colour.embed(form), wanted, atol=0.05, rtol=0.02)
+        torch.testing.assert_close(colour.embed(form), wanted, atol=0, rtol=0)
     torch.testing.assert_close(colour.embed(array[:, ::-1]), colour.embed(array[:, ::-1].copy()), atol=0, rtol=0)
     sixteen = array.astype(np.uint16) * 257
     torch.testing.assert_close(colour.embed(sixteen), colour.embed(array), atol=0, rtol=0)
-    mixed = colour.embed([picture, array, array[:, 10:50].astype(np.float32) / 255])
-    torch.testing.assert_close(mixed, wanted.expand(3, -1), atol=0.05, rtol=0.02)
+    mixed = colour.embed([picture, array, array.astype(np.float32) / 255])
+    torch.testing.assert_close(mixed, wanted.expand(3, -1), atol=1e-6, rtol=1e-6)
 
 
 def test_a_folder_is_embedded_whole_and_in_order(colour: Backbone, photographs: Path) -> None:
@@ -97,16 +97,16 @@ def test_many_channels_of_sixteen_bits_from_files_to_embeddings(tmp_path: Path) 
 
 
 def test_what_is_no_image_for_it_is_said(colour: Backbone) -> None:
-    with pytest.raises(UserError, match="takes images of 3 channels"):
+    with pytest.raises(UserError, match=r"takes .* of 3 channels"):
         colour.embed(np.zeros((2, 16, 16, 5), np.uint8))
     with pytest.raises(UserError, match="uint8, uint16 or float"):
         colour.embed(np.zeros((2, 3, 16, 16), np.int64))
     with pytest.raises(UserError, match="cannot be used"):
         colour.embed(Image.fromarray(np.full((16, 16), -1.0, np.float32)))
     for wrong in (1.5, -0.1, np.nan):
-        with pytest.raises(UserError, match=r"must lie in \[0, 1\]"):
+        with pytest.raises(UserError, match=r"float in \[0, 1\]"):
             colour.embed(np.full((2, 16, 16, 3), wrong))
     with pytest.raises(UserError, match="Path is no image"):
         colour.embed(Path("picture.png"))
-    with pytest.raises(UserError, match="not an array of shape"):
+    with pytest.raises(UserError, match="array of shape"):
         colour.embed(np.zeros((2, 0, 9, 3), np.uint8))

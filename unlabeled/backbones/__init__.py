@@ -17,7 +17,7 @@ from unlabeled.backbones.lineage import (
     write_lineage,
 )
 from unlabeled.backbones.small import SMALL
-from unlabeled.backbones.storage import load, load_config, save
+from unlabeled.backbones.storage import load, load_config, remember_rule, save
 
 __all__ = [
     "IMAGENET",
@@ -44,6 +44,7 @@ __all__ = [
     "normalisation",
     "read_lineage",
     "remember_lineage",
+    "remember_rule",
     "save",
     "stated_normalisation",
     "timm_folder",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unlabeled.core.errors import UserError, first_line, nearest
-from unlabeled.core.fit import fit_image
-from unlabeled.core.pixels import DecodeError
+from unlabeled.core.fit import fit_array, fit_image
+from unlabeled.core.model_input import normalised
+from unlabeled.core.pixels import BY_TYPE, Array, DecodeError, PixelRule, Pixels, channels_lead
+from unlabeled.core.progress import say
 
 POOLS = ("avg", "max", "flat", "cls", "mean")
 
@@ -41,6 +43,8 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    rule: PixelRule
+    """What the numbers of the images that it learned from mean; those it embeds are read alike."""
 
     def __init__(self, model: nn.Module, layer: str | int | None = None, pool: str | None = None) -> None:
         super().__init__()
@@ -49,6 +53,7 @@ class Backbone(nn.Module):
         cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
         self.model = model
         self.pool = pool
+        self.rule = getattr(model, "pixel_rule", BY_TYPE)
         self.layer = self._number(layer)
         self.in_chans, self.image_size = int(cfg["input_size"][0]), int(cfg["input_size"][1])
         place = next((p.device for p in model.parameters()), None)  # the model may be on a GPU already
@@ -121,12 +126,14 @@ class Backbone(nn.Module):
     def embed(self, images: Any, batch_size: int = 256) -> Tensor:
         """Embed images of any kind, without gradients and in eval mode.
 
-        They are treated as in training: turned upright, made gray or colour, cropped to the largest centred square
-        and resized to the backbone's size with an antialiased bicubic filter.
+        They are treated as in training (``unlabeled.core.fit``): numbers are read as the data set that the backbone
+        learned from was (``rule``), turned upright, made gray or colour, and cut to the backbone's size.
 
         Args:
-            images: uint8, uint16, or float in [0, 1]: a tensor or array ``(B, C, H, W)`` or ``(B, H, W, C)``, or one
-                image without the batch dimension; a PIL image; or a list of any of these, of any sizes.
+            images: a tensor or array ``(B, C, H, W)`` or ``(B, H, W, C)``, or one image without the batch dimension,
+                uint8, or in the range that the rule says (without one: uint16, or floats in 0..1); a PIL image; or a
+                list of any of these, of any sizes. Everything becomes 8 bits, as files are stored to train on; only
+                float tensors in 0..1 of the network's own size are taken as they are, as exported networks take them.
             batch_size: how many images are computed at once.
 
         Returns:
@@ -135,70 +142,92 @@ class Backbone(nn.Module):
         Raises:
             UserError: they have other channels than the backbone takes, or are no pixels.
         """
-        pixels = self._pixels(images)
+        pixels = self.pixels(images)
         training, device = self.training, self.mean.device
         self.eval()
-        parts = []
-        for part in torch.split(pixels, batch_size):
-            x = part.to(device).float() / (255 if part.dtype == torch.uint8 else 1)
-            parts.append(self((x - self.mean) / self.std).float().cpu())
+        parts = [
+            self(normalised(part.to(device), self.mean, self.std)).float().cpu()
+            for part in torch.split(pixels, batch_size)
+            if len(part)
+        ]
         self.train(training)
         return torch.cat(parts) if parts else torch.empty(0, self.num_features)
 
-    def _pixels(self, images: Any) -> Tensor:
+    def pixels(self, images: Any) -> Tensor:
+        """What the network sees of ``images`` (see :meth:`embed`), before the normalisation: ``(B, C, H, W)``."""
         if isinstance(images, Sequence) and not isinstance(images, str):
-            parts = [self._pixels(image) for image in images]
+            parts = [self.pixels(image) for image in images]
             floats = any(part.is_floating_point() for part in parts)
             parts = [part / 255 if floats and not part.is_floating_point() else part for part in parts]
-            return torch.cat(parts) if parts else torch.empty(0, self.in_chans, self.image_size, self.image_size)
-        if isinstance(images, Image.Image):
-            try:
-                # of a copy: a file that is still to be read would be read at a fraction of its size, for good
-                images = fit_image(images.copy(), self.image_size, self.image_size, self.in_chans)
-            except DecodeError as error:
-                raise UserError(f"embed: a picture cannot be used: {error}.") from error
-        if isinstance(images, np.ndarray) and (not images.flags.writeable or min(images.strides, default=0) < 0):
-            images = images.copy()  # torch has no read-only tensors, and warns; nor any that run backwards
+            return torch.cat(parts) if parts else torch.empty(0, *self._shape, dtype=torch.uint8)
+        if isinstance(images, Tensor) and self._is_input(images):
+            return images.reshape(-1, *self._shape)
+        said: set[str] = set()
         try:
-            pixels = torch.as_tensor(images)
-        except (TypeError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f"embed: {type(images).__name__} is no image; give tensors, arrays or PIL images, or a folder to "
-                "unlabeled.embed."
-            ) from error
-        if pixels.ndim == 2:
-            pixels = pixels.unsqueeze(-1)
-        if pixels.ndim == 3:
-            pixels = pixels.unsqueeze(0)
-        if pixels.ndim == 4 and pixels.shape[1] != self.in_chans and pixels.shape[3] == self.in_chans:
-            pixels = pixels.permute(0, 3, 1, 2)
-        if pixels.ndim != 4 or pixels.shape[1] != self.in_chans or 0 in pixels.shape[2:]:
-            raise UserError(
-                f"embed: this backbone takes images of {self.in_chans} channels, not an array of shape "
-                f"{tuple(torch.as_tensor(images).shape)}."
+            # of a copy: a file that is still to be read would be closed for its owner
+            fitted = (
+                fit_image(images.copy(), self.image_size, self.image_size, self.in_chans, self.rule, said)[None]
+                if isinstance(images, Image.Image)
+                else self._fitted(_array(images), said)
             )
-        if pixels.dtype == torch.uint16:
-            pixels = ((pixels.int() * 255 + 32767) // 65535).to(torch.uint8)
-        if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
-            raise UserError(f"embed: images must be uint8, uint16 or float in [0, 1], not {pixels.dtype}.")
-        if pixels.is_floating_point() and not ((pixels >= 0) & (pixels <= 1)).all():  # NaN is neither
-            raise UserError("embed: images of floats must lie in [0, 1] and be finite; others make them uint8 first.")
-        return self._sized(pixels)
+        except DecodeError as error:
+            raise UserError(f"embed: an image cannot be used: {error}. This backbone takes {self._takes()}.") from error
+        if "cut" in said:
+            say(f"embed: values beyond those of the training images were cut off; this backbone takes {self._takes()}")
+        return torch.from_numpy(np.ascontiguousarray(fitted.transpose(0, 3, 1, 2)))
 
-    def _sized(self, pixels: Tensor) -> Tensor:
-        """The largest centred square, resized as the images of a data set are."""
-        side = self.image_size
-        if pixels.shape[-2:] == (side, side) or not len(pixels):
-            return pixels
-        height, width = pixels.shape[-2:]
-        short = min(height, width)
-        top, left = (height - short) // 2, (width - short) // 2
-        square = pixels[..., top : top + short, left : left + short]
-        if short == side:
-            return square
-        full = 255 if pixels.dtype == torch.uint8 else 1
-        resized = F.interpolate(square.float(), (side, side), mode="bicubic", antialias=True).clamp(0, full)
-        return resized.round().to(torch.uint8) if full == 255 else resized
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.in_chans, self.image_size, self.image_size
+
+    def _is_input(self, images: Tensor) -> bool:
+        if not images.is_floating_point() or images.ndim not in (3, 4) or images.shape[-3:] != self._shape:
+            return False
+        return bool(((images >= 0) & (images <= 1)).all())  # NaN is neither
+
+    def _fitted(self, array: Array, said: set[str]) -> Pixels:
+        """uint8 (B, H, W, C) of (B, C, H, W), (B, H, W, C), or one image of either or (H, W)."""
+        if array.ndim in (2, 3):
+            array = array[None]
+        if array.ndim not in (3, 4) or 0 in array.shape[1:]:
+            raise DecodeError(f"an array of shape {array.shape} is no image")
+        first = False
+        if array.ndim == 4 and self.rule.bands is None:
+            if self.in_chans not in (array.shape[1], array.shape[3]) and not self.rule.alpha:
+                raise DecodeError(f"an array of shape {array.shape} has other channels")
+            first = channels_lead([array.shape[1:]], self.in_chans)
+        elif array.ndim == 4:
+            first = bool(self.rule.channels_first)
+        rule = replace(self.rule, channels_first=first)
+        if array.dtype == np.uint8 and array.ndim == 4 and rule == replace(BY_TYPE, channels_first=first):
+            array, ready = array.transpose(0, 2, 3, 1) if first else array, (self.image_size, self.image_size)
+            if array.shape[1:] == (*ready, self.in_chans):
+                return array
+            first, rule = False, BY_TYPE
+        out = np.empty((len(array), self.image_size, self.image_size, self.in_chans), dtype=np.uint8)
+        for image, place in zip(array, out, strict=True):
+            place[:] = fit_array(image, self.image_size, self.image_size, self.in_chans, rule, said)
+        return out
+
+    def _takes(self) -> str:
+        floats = self.rule.floats or (0, 1)
+        integers = (
+            f"integers in {self.rule.integers[0]:g}..{self.rule.integers[1]:g}" if self.rule.integers else "uint16"
+        )
+        return f"uint8, {integers} or float in [{floats[0]:g}, {floats[1]:g}], of {self.in_chans} channels"
+
+
+def _array(images: Any) -> Array:
+    if isinstance(images, np.ndarray):
+        return images
+    try:
+        tensor = torch.as_tensor(images).detach().cpu()
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"embed: {type(images).__name__} is no image; give tensors, arrays or PIL images, or a folder to "
+            "unlabeled.embed."
+        ) from error
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
 
 
 def _per_channel(values: Sequence[float], channels: int) -> list[float]:

@@ -17,8 +17,9 @@ import unlabeled.backbones.small  # noqa: F401  (registers the small networks)
 from unlabeled.backbones.create import check_patches, refuse_reserved, remember_arguments
 from unlabeled.backbones.fitting import fit_weights
 from unlabeled.backbones.lineage import lineage_of, read_lineage, remember_lineage, write_lineage
-from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.errors import UserError, first_line, nearest
 from unlabeled.core.files import atomic_folder, atomic_write_json
+from unlabeled.core.pixels import PixelRule
 
 Channels = Annotated[int, Field(ge=1, le=1024)]
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -57,12 +58,16 @@ def save(model: nn.Module, folder: str | Path) -> None:
             "std": list(cfg["std"]),
             "interpolation": "bicubic",  # what images are resized with here, whatever timm's own weights want
             "crop_pct": 1.0,
+            "crop_mode": "center",
             "num_classes": classes,
             "first_conv": cfg.get("first_conv"),
             "classifier": cfg.get("classifier"),
             "custom_load": False,
         },
     }
+    rule: PixelRule | None = getattr(model, "pixel_rule", None)
+    if rule is not None:
+        config["pixels"] = rule.asdict()
     with atomic_folder(folder) as new:
         weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
         save_file(weights, new / "model.safetensors", metadata={"format": "pt"})
@@ -159,10 +164,26 @@ def load(
             f"{len(missing)} missing and {len(unexpected)} unknown tensors, e.g. '{(missing + unexpected)[0]}'."
         )
     check_patches(model, config["architecture"], side)
+    _read_rule(model, config.get("pixels"), folder)
     loaded_cfg: Any = model.pretrained_cfg
     loaded_cfg["architecture"] = config["architecture"]
     kept = {key: value for key, value in arguments.items() if key != "num_classes"}
     return remember_lineage(remember_arguments(model, kept), read_lineage(folder)).eval()
+
+
+def remember_rule(model: nn.Module, rule: PixelRule) -> nn.Module:
+    """Note on ``model`` what the numbers of the images mean that it learned from; :func:`save` writes it."""
+    model.pixel_rule = rule  # type: ignore[assignment]
+    return model
+
+
+def _read_rule(model: nn.Module, held: Any, folder: Path) -> None:
+    if held is None:
+        return
+    try:
+        remember_rule(model, PixelRule.fromdict(held))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder / 'config.json'}: pixels: {first_line(error)}; export the backbone again.") from error
 
 
 def _built(architecture: str, arguments: dict[str, Any], overlay: dict[str, Any]) -> nn.Module:

@@ -35,6 +35,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+_LARGEST_RESIZED = 16_000_000
+"""Pixels: of longer and thinner images only what is kept is computed, which differs in a last bit here and there."""
 _WHITE = (255, 255, 255, 255)
 SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -129,8 +131,7 @@ def _resized(image: Image.Image, height: int, width: int) -> Pixels:
 def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
     """Resize the whole image until it just covers the wanted size, then cut out the middle, as torchvision does.
 
-    (``Resize(short side)`` and ``CenterCrop``, antialiased bicubic; the rounding is theirs, too. Only what is kept is
-    computed.)
+    (``Resize(short side)`` and ``CenterCrop``, antialiased bicubic; the rounding is theirs, too.)
     """
     if image.size == (width, height):
         return image
@@ -139,8 +140,9 @@ def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
     else:
         across, down = max(width, int(height * image.width / image.height)), height
     left, top = round((across - width) / 2), round((down - height) / 2)
-    if image.size == (across, down):
-        return image.crop((left, top, left + width, top + height))
+    if across * down <= _LARGEST_RESIZED:
+        whole = image if image.size == (across, down) else image.resize((across, down), Image.Resampling.BICUBIC)
+        return whole.crop((left, top, left + width, top + height))
     x, y = image.width / across, image.height / down
     box = (left * x, top * y, min((left + width) * x, image.width), min((top + height) * y, image.height))
     return image.resize((width, height), Image.Resampling.BICUBIC, box=box)

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
+from unlabeled.core.model_input import normalised, sized
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Key = tuple[int | str, ...]
@@ -62,14 +62,8 @@ class Preprocess:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """``(B, C, H, W)`` uint8 to float32."""
-        images = pixels.float().div_(255)
-        if self.channels is not None and self.channels != images.shape[1]:
-            images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
-        if self.size is not None and images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True).clamp_(0, 1)
-        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
-        return (images - mean) / std
+        mean, std = (torch.tensor(values, device=pixels.device) for values in (self.mean, self.std))
+        return normalised(sized(pixels, self.size, self.channels), mean, std)
 
 
 class UnlabelledImages:

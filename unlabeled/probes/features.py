@@ -11,11 +11,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir
+from unlabeled.core.model_input import normalised, sized
 from unlabeled.probes.store import Store
 
 Rows = npt.NDArray[np.int64]
@@ -131,7 +131,7 @@ def extract(
         model: maps float images (B, C, H, W) to (B, D).
         images: the data set; pixels are uint8.
         mean, std: per channel, in units of 0..1, subtracted and divided by.
-        size: resize images to ``size`` x ``size`` (antialiased bilinear); default: as they are.
+        size: cut images to ``size`` x ``size`` as files are (``unlabeled.core.fit``); default: as they are.
         layer, pool: an inner layer of the backbone and how to pool it (``unlabeled.backbones.Backbone``).
         forward: what to call instead of ``model``; then name it by ``layer`` so that the cache can tell it apart.
         dtype: how features are stored.
@@ -201,16 +201,11 @@ def _key(*parts: object) -> str:
 
 
 class _Normalise:
-    """uint8 pixels to normalised float32 by one affine map, on the device."""
+    """Stored uint8 pixels to the network's input, on the device."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], size: int | None, device: torch.device) -> None:
-        offset, scale = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (mean, std))
-        self.scale = (1 / (255 * scale)).float().to(device)
-        self.shift = (-offset / scale).float().to(device)
+        self.mean, self.std = (torch.tensor(values, device=device) for values in (mean, std))
         self.size = size
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        x = pixels.float()
-        if self.size is not None and x.shape[-2:] != (self.size, self.size):
-            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
-        return torch.addcmul(self.shift, x, self.scale)
+        return normalised(sized(pixels, self.size), self.mean, self.std)

@@ -84,6 +84,7 @@ def _sentence(config: Mapping[str, Any], method: str | None) -> str:
 def _use(config: Mapping[str, Any], place: str) -> str:
     small = config["architecture"] in backbones.SMALL
     note = f"import unlabeled.backbones  # adds {config['architecture']} to timm\n" if small else ""
+    mode = "L" if config["pretrained_cfg"]["input_size"][0] == 1 else "RGB"
     return f"""## Use
 
 ```python
@@ -93,11 +94,13 @@ backbone = unlabeled.load_backbone("hf-hub:{place}")
 embeddings = backbone.embed(images)  # uint8 or float in [0, 1], arrays, tensors or PIL images; normalised inside
 ```
 
-or by timm alone (then normalise with `pretrained_cfg`'s mean and std):
+or by timm alone:
 
 ```python
 import timm
-{note}model = timm.create_model("hf-hub:{place}", pretrained=True, num_classes=0)
+{note}model = timm.create_model("hf-hub:{place}", pretrained=True, num_classes=0).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+embedding = model(transform(picture.convert("{mode}"))[None])
 ```
 """
 

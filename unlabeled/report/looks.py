@@ -18,6 +18,7 @@ from torch import Tensor
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
 from unlabeled.core.errors import first_line
+from unlabeled.core.model_input import normalised, sized
 from unlabeled.data import ImageSet
 from unlabeled.data.listing import NoTestSplit
 from unlabeled.engine.batches import Shuffled
@@ -211,7 +212,7 @@ def _own_pictures(ready: Prepared, held: ImageSet, seed: int) -> list[Gallery]:
 
 def _batches(held: ImageSet, backbone: Backbone) -> Iterator[Tensor]:
     for rows in np.array_split(np.arange(len(held)), -(-len(held) // 128)):
-        yield (held.gather(rows).float() / 255 - backbone.mean) / backbone.std
+        yield normalised(sized(held.gather(rows), backbone.image_size), backbone.mean, backbone.std)
 
 
 @torch.inference_mode()

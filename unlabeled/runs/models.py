@@ -232,7 +232,7 @@ def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -
     backbone = model if isinstance(model, Backbone) else load_backbone(model)
     if not isinstance(images, str | Path):
         return np.asarray(backbone.embed(images, batch_size))
-    data = open_data(str(images), "all", size=backbone.image_size, channels=backbone.in_chans)
+    data = open_data(str(images), "all", size=backbone.image_size, channels=backbone.in_chans, rule=backbone.rule)
     parts = [
         backbone.embed(data.gather(np.arange(start, min(start + batch_size, len(data)))), batch_size)
         for start in range(0, len(data), batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unlabeled import backbones
-from unlabeled.backbones import Origin, Seen, digest_of, lineage_of, remember_lineage
+from unlabeled.backbones import Origin, Seen, digest_of, lineage_of, remember_lineage, remember_rule
 from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
@@ -40,7 +40,7 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
         raise UserError(f"{run.folder} was removed while the run worked in it; its result is not kept.")
     kept, lineage = method.kept(), (*lineage_of(method.backbone), _step(run, method, images))
     for name, network in kept.beside.items():
-        remember_lineage(network, lineage)
+        remember_rule(remember_lineage(network, lineage), images.rule)
         backbones.save(backbones.merged(network), run.beside(name))
     if kept.classifier is not None:
         named = images.classes if len(images.classes or ()) == kept.classifier.out_features else None
@@ -48,7 +48,7 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     if not run.recipe().data.store:
         describe(run, images)  # what is decoded batch by batch is known to be unreadable only now
     # last, because a backbone folder says that the run has finished
-    remember_lineage(kept.backbone, lineage)
+    remember_rule(remember_lineage(kept.backbone, lineage), images.rule)
     backbones.save(backbones.merged(kept.backbone), run.backbone)
 
 

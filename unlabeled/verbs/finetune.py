@@ -92,7 +92,7 @@ def _judged(run: Run) -> dict[str, Any]:
 def accuracy(run: Run) -> dict[str, Any]:
     """Top-1 accuracy, with its 95 % interval, of a run's classifier on the test split of its data."""
     backbone = load_backbone(run.folder)
-    config = data_of(run)
+    config = data_of(run).model_copy(update={"size": backbone.image_size, "channels": backbone.in_chans})
     images = open_split(config, "test", rule_of(run, config)).labelled()
     truth = images.require_labels("testing a classifier")
     found = load_classifier(run.folder)

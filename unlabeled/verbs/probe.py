@@ -13,6 +13,7 @@ from unlabeled.backbones import Backbone, calibrate_batchnorm
 from unlabeled.core import dist, run_files
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
+from unlabeled.core.model_input import normalised, sized
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.probes.suite import PROBES, run_probes
@@ -101,8 +102,7 @@ def probe_model(
     say(f"probing {name} on {train.name}")
     if calibrate:
         rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
-        pixels = train.gather(rows).float() / 255
-        batches = torch.split((pixels - model.mean.view(1, -1, 1, 1)) / model.std.view(1, -1, 1, 1), 256)
+        batches = torch.split(normalised(sized(train.gather(rows), model.image_size), model.mean, model.std), 256)
         model = _calibrated(model, list(batches))
     train_bank, test_bank = (bank_of(model, images) for images in (train, test))
     report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed)
@@ -121,8 +121,9 @@ def _open(model: str, data: str | None, data_dir: str | None, like: str | None) 
     # what has no data or size of its own takes those of the run it is compared with
     source = run if run.exists() or like is None else Run(like)
     config = data_of(source, data if source.exists() or data else DataConfig().name, data_dir)
-    if not run.exists() and not unlearned(model):
-        channels, size, _ = input_size(model)
+    known = model if not unlearned(model) else source.folder if source.finished() else None
+    if known is not None:  # decoded to what the network takes, as embed does, not resized once more
+        channels, size, _ = input_size(known)
         config = config.model_copy(update={"channels": channels, "size": size})
     return splits_to_probe(config, rule_of(source, config))
 
