@@ -10,6 +10,7 @@ import torch
 from unlabeled import backbones
 from unlabeled.bench import timing
 from unlabeled.bench.timing import Turns, span, verdict
+from unlabeled.core.device import chosen
 from unlabeled.data import open_data
 from unlabeled.engine.loop import best_precision
 from unlabeled.probes.features import extract
@@ -22,7 +23,7 @@ def measure(rounds: int = 7) -> Turns:
     """Seconds of ``extraction`` of 4,096 fashion-mini images, and of as many ``bare`` forward passes, in turn."""
     images = open_data("fashion-mini", "train").subset(np.arange(BATCH * BATCHES))
     mean, std = images.statistics()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen()
     model = backbones.create("resnet10_small", in_chans=1, image_size=28, mean=mean, std=std, seed=0).to(device).eval()
     half = best_precision("auto") == "bf16-mixed"
     pixels = images.gather(np.arange(BATCH)).to(device)

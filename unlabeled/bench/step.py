@@ -55,15 +55,14 @@ class Case:
                 seed=recipe.seed,
                 batch_size=recipe.batch_size,
                 cache=cache_dir() / "prepared",
-                device=torch.device("cpu"),
+                device=torch.device(ready.hardware.device()),
             )
         return cls(recipe, ready)
 
     @property
     def device(self) -> torch.device:
         """Where the loop trains."""
-        wanted = self.ready.hardware.accelerator
-        return torch.device("cuda" if wanted in ("auto", "gpu") and torch.cuda.is_available() else "cpu")
+        return torch.device(self.ready.hardware.device())
 
 
 class _Blocks(Logger):

@@ -1,9 +1,19 @@
-"""Copies from host memory to an accelerator that the host does not wait for."""
+"""Which device computes, and copies to it that the host does not wait for."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def on_gpu(accelerator: str = "auto") -> bool:
+    """Whether a GPU of CUDA or ROCm is meant by ``accelerator`` and is there."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def chosen(accelerator: str = "auto") -> torch.device:
+    """The device that ``accelerator`` means: the current GPU, else the CPU."""
+    return torch.device("cuda" if on_gpu(accelerator) else "cpu")
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

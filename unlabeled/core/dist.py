@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from unlabeled.core.device import on_gpu
 from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.launch import launched
 
@@ -65,7 +66,7 @@ def joined(accelerator: str = "auto", timeout: float = 600.0) -> Iterator[None]:
     if place is None or dist.is_initialized():
         yield
         return
-    gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    gpu = on_gpu(accelerator)
     patience = timedelta(seconds=timeout)
     with watched(timeout):
         if gpu:
@@ -165,10 +166,15 @@ def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(values, (stacked / world_size()).unbind(), strict=True))
 
 
+def _group(tensor: Tensor) -> dist.ProcessGroup | None:
+    """Where ``tensor`` can be talked about: NCCL takes nothing that lies on the host."""
+    return _control if tensor.device.type == "cpu" else None
+
+
 def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Sum ``tensor`` over all ranks in place (no gradient) and return it."""
     if active():
-        dist.all_reduce(tensor)
+        dist.all_reduce(tensor, group=_group(tensor))
     return tensor
 
 
@@ -176,13 +182,13 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, tensor: Tensor) -> Tensor:
         parts = [torch.empty_like(tensor) for _ in range(world_size())]
-        dist.all_gather(parts, tensor.contiguous())
+        dist.all_gather(parts, tensor.contiguous(), group=_group(tensor))
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
         grad = grads[0].clone(memory_format=torch.contiguous_format)  # what comes in may be another's gradient, too
-        dist.all_reduce(grad)
+        dist.all_reduce(grad, group=_group(grad))
         return grad.chunk(world_size())[rank()]
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.precision.amp import MixedPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from unlabeled.core import dist, run_files
+from unlabeled.core.device import chosen, on_gpu
 from unlabeled.core.errors import Diverged, Interrupted
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import launched
@@ -54,7 +55,7 @@ class Hardware:
 
     def device(self) -> str:
         """``"cuda"`` or ``"cpu"``."""
-        return "cuda" if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+        return chosen(self.accelerator).type
 
     def devices(self) -> list[int] | int:
         """Lightning's ``devices``: one, and on a host with several ranks this one's own GPU."""
@@ -64,8 +65,9 @@ class Hardware:
 
 def best_precision(accelerator: str) -> Precision:
     """bfloat16 where the hardware multiplies it natively (recent GPUs, CPUs with AMX or AVX-512 BF16), else float32."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    if on_gpu(accelerator):
+        # GPUs before sm_80 emulate bfloat16, slower than they compute in float32
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if native else "32-true"
 

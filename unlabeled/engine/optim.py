@@ -113,7 +113,10 @@ class LARS(torch.optim.Optimizer):
                 ratio = torch.where(usable, group["trust"] * weight_norms / update_norms, 1.0)
                 torch._foreach_mul_(updates, list(ratio.unbind()))
             torch._foreach_mul_(updates, group["lr"])
-            velocities = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in weights]
+            for weight in weights:
+                if "momentum" not in self.state[weight]:
+                    self.state[weight]["momentum"] = torch.zeros_like(weight)
+            velocities = [self.state[weight]["momentum"] for weight in weights]
             torch._foreach_mul_(velocities, group["momentum"])
             torch._foreach_add_(velocities, updates)
             torch._foreach_sub_(weights, velocities)

@@ -6,6 +6,8 @@ normalising (the activation). Here the modules keep their parameters and buffers
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,17 +15,55 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from unlabeled.core import dist
 
 
-def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance per channel of ``(b, C, ...)`` over all ranks, which hold equally many values.
+class _Normalised(torch.autograd.Function):
+    """``(x - mean) / sqrt(variance + eps) * weight + bias`` with the mean and biased variance over all ranks.
 
-    Each rank's own moments are gathered at once, differentiably, and joined exactly: the common variance is the mean
-    of the variances plus the variance of the means (Chan, Golub and LeVeque 1979).
+    As one operation it keeps its input alone for the backward pass; step by step, it would be kept three times.
+    Ranks hold equally many values. Their own moments are joined exactly: the common variance is the mean of the
+    variances plus the variance of the means (Chan, Golub and LeVeque 1979).
     """
-    rows = values.transpose(0, 1).flatten(1)
-    variance, mean = torch.var_mean(rows, dim=1, correction=0)
-    means, variances = dist.gather(torch.stack([mean, variance])[None]).unbind(1)
-    common = means.mean(dim=0)
-    return common, variances.mean(dim=0) + (means - common).square().mean(dim=0)
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = _wide(input)
+        variance, mean = torch.var_mean(x.transpose(0, 1).flatten(1), dim=1, correction=0)
+        means, variances = dist.gather(torch.stack([mean, variance])[None]).unbind(1)
+        mean = means.mean(dim=0)
+        variance = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward(input, weight, mean, scale)
+        ctx.biased = bias is not None
+        ctx.mark_non_differentiable(mean, variance)
+        out = (x - _along(mean, x)).mul_(_along(scale if weight is None else scale * weight, x))
+        return (out if bias is None else out.add_(_along(bias, x))).to(input.dtype), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, mean, scale = ctx.saved_tensors
+        given, x = _wide(gradients[0]), _wide(input)
+        over = [0, *range(2, x.ndim)]
+        normal = (x - _along(mean, x)).mul_(_along(scale, x))
+        for_bias, for_weight = given.sum(over), (given * normal).sum(over)
+        count = x.numel() // x.shape[1] * dist.world_size()
+        shared_bias, shared_weight = (dist.all_reduce_sum(torch.stack([for_bias, for_weight])) / count).unbind()
+        gain = scale if weight is None else scale * weight
+        into = normal.mul_(-_along(shared_weight, x)).add_(given).sub_(_along(shared_bias, x)).mul_(_along(gain, x))
+        return (
+            into.to(input.dtype),
+            None if weight is None else for_weight.to(weight.dtype),
+            for_bias.to(mean.dtype) if ctx.biased else None,
+            None,
+        )
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _along(channels: Tensor, values: Tensor) -> Tensor:
+    return channels.view(1, -1, *(1,) * (values.ndim - 2))
 
 
 class _Shared(_BatchNorm):
@@ -33,16 +73,10 @@ class _Shared(_BatchNorm):
         """Normalise ``(b, C, ...)``; in eval mode and in a single process, just what the class itself does."""
         if not (self.training and dist.active()):
             return super().forward(input)
-        shape = (1, -1) + (1,) * (input.ndim - 2)
         with torch.autocast(input.device.type, enabled=False):
-            x = input if input.dtype == torch.float64 else input.float()
-            mean, variance = _moments(x)
-            self._track(mean.detach(), variance.detach(), x.numel() // x.shape[1] * dist.world_size())
-            x = (x - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
-            for operation, values in ((torch.mul, self.weight), (torch.add, self.bias)):
-                if values is not None:
-                    x = operation(x, values.view(shape))
-            x = x.to(input.dtype)
+            x: Tensor
+            x, mean, variance = _Normalised.apply(input, self.weight, self.bias, self.eps)
+            self._track(mean, variance, x.numel() // x.shape[1] * dist.world_size())
         for name in ("drop", "act"):  # timm's BatchNormAct2d
             if name in self._modules:
                 x = self.get_submodule(name)(x)

@@ -17,7 +17,6 @@ from unlabeled.probes.arrays import (
     Features,
     InputError,
     Labels,
-    as_labels,
     check_finite,
     device_of,
     encode,
@@ -224,12 +223,6 @@ class KNNProbe(Probe):
         """Predicted class positions (K, T, N) for every pair of ``ks`` and ``temperatures``, from one search."""
         check_is_fitted(self)
         return self._vote_all(self.neighbours(X, max(ks)), ks, temperatures)
-
-    def sweep_scores(self, X: Any, y: Any, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:
-        """Accuracies (K, T) for every pair of ``ks`` and ``temperatures``."""
-        predicted = self.sweep(X, ks, temperatures)
-        wanted = torch.from_numpy(encode(as_labels(y, predicted.shape[2]), self.classes_)).to(predicted.device)
-        return (predicted == wanted).float().mean(2)
 
     def leave_one_out(self, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:
         """Accuracies (K, T) on the bank itself, each row judged by the others."""

@@ -95,7 +95,6 @@ class HardwareConfig(Config):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = Field(1, ge=1, description="processes (GPUs) on each host; on a single one this command starts them")
     nodes: int = Field(1, ge=1, description="hosts; more than one are started by torchrun or srun")
-    strategy: Literal["auto", "ddp"] = Field("auto", description="how ranks share the work; auto: ddp")
     timeout: float = Field(600.0, gt=0, description="seconds without an answer after which another rank is given up")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bfloat16 where the hardware multiplies it natively"

@@ -6,11 +6,14 @@ from typing import Literal
 
 from unlabeled.backbones import Backbone
 from unlabeled.core import dist
+from unlabeled.core.device import chosen
 from unlabeled.data import ImageSet
 from unlabeled.engine.loop import best_precision
 from unlabeled.probes import FeatureBank, extract
 from unlabeled.probes.store import ExceedFloat16
 from unlabeled.runs.models import Pixels
+
+HALF: dict[str, Literal["bfloat16", "float16"]] = {"bf16-mixed": "bfloat16", "16-mixed": "float16"}
 
 
 def bank_of(model: Backbone | Pixels, images: ImageSet) -> FeatureBank:
@@ -24,8 +27,9 @@ def bank_of(model: Backbone | Pixels, images: ImageSet) -> FeatureBank:
             std=model.std.flatten().tolist(),
             size=model.image_size if model.image_size != images.shape[1] else None,
             dtype=dtype,
-            autocast="bfloat16" if isinstance(model, Backbone) and best_precision("auto") == "bf16-mixed" else None,
+            autocast=HALF.get(best_precision("auto")) if isinstance(model, Backbone) else None,
             cache="default",
+            device=chosen(),
         )
 
     try:

@@ -86,8 +86,7 @@ def hardware_of(recipe: Recipe) -> Hardware:
 def _without_broken_precision(
     hardware: Hardware, recipe: Recipe, backbone: nn.Module, shape: tuple[int, int, int]
 ) -> Hardware:
-    on_cpu = hardware.accelerator == "cpu" or (hardware.accelerator == "auto" and not torch.cuda.is_available())
-    if "bf16" not in hardware.precision or not on_cpu or not smaller_than_a_stride(backbone, shape):
+    if "bf16" not in hardware.precision or hardware.device() != "cpu" or not smaller_than_a_stride(backbone, shape):
         return hardware
     why = f"{recipe.backbone.name} shrinks {'×'.join(map(str, shape))} images below a stride; bfloat16 is broken there"
     if recipe.hardware.precision != "auto":

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 from torch import nn
 
 from unlabeled import backbones
 from unlabeled.core import run_files
+from unlabeled.core.device import chosen
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json, atomic_write_text, cache_dir
 from unlabeled.core.progress import say
@@ -108,7 +108,7 @@ def forget(
     if source.left_out.is_file():
         test = held_out(source.left_out, train, test)
     task = _task(original, train, trained, test, split, unseen=unseen)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen()
     say(f"forgetting {split.description}")
     with folder.lock():
         retrainer = _retrainer(source, task, trained, len(train)) if retrain and source.exists() else None

@@ -165,7 +165,7 @@ def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
                 seed=recipe.seed,
                 batch_size=recipe.batch_size,
                 cache=cache_dir() / "prepared",
-                device=torch.device("cpu"),
+                device=torch.device(ready.hardware.device()),
             )
         dist.wait_for_all()
         for buffer in ready.method.buffers():
