@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlabeled.core import dist
+from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
@@ -66,7 +67,7 @@ def sigreg(z: Tensor, directions: Tensor, knots: int, reach: float) -> Tensor:
     """
     t = torch.linspace(0, reach, knots, device=z.device, dtype=z.dtype)
     normal = (-t.square() / 2).exp()
-    along = (z @ directions.to(z))[..., None] * t
+    along = (z @ send(directions.to(z.dtype), z.device))[..., None] * t
     error = (along.cos().mean(dim=1) - normal).square() + along.sin().mean(dim=1).square()
     return 2 * torch.trapezoid(error * normal, t).mean() * z.shape[1]
 

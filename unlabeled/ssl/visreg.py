@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.core.precision import full_precision
 from unlabeled.ssl.lejepa import JEPAConfig, LeJEPA, agreement, directions
 from unlabeled.ssl.method import Step
@@ -36,7 +37,7 @@ def regularisers(z: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]
     distance), with no gradient through the standard deviation. Centre: the squared mean.
     """
     mean, std = z.mean(dim=1, keepdim=True), z.std(dim=1, correction=0, keepdim=True)
-    along = ((z - mean) / (std.detach() + 1e-4)) @ directions.to(z)
+    along = ((z - mean) / (std.detach() + 1e-4)) @ send(directions.to(z.dtype), z.device)
     places = torch.arange(1, z.shape[1] + 1, device=z.device, dtype=torch.float64) / (z.shape[1] + 1)
     shape = (along.sort(dim=1).values - torch.special.ndtri(places).to(z)[:, None]).square().mean()
     return (1 - std).square().mean(), shape, mean.square().mean()
