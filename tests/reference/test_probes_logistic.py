@@ -26,7 +26,7 @@ def objective(weight, bias, X, y, penalty):
 def test_every_point_of_the_path(data):
     X, y = data
     penalties = np.logspace(-1, -4, 4)
-    path = LogisticProbe(penalties, tol=1e-9).path(X, y)
+    path = LogisticProbe(penalties, relative=False, tol=1e-9).path(X, y)
     assert [point.penalty for point, _, _ in path] == pytest.approx(penalties.tolist())
     for point, weight, bias in path:
         theirs = LogisticRegression(C=1 / (len(X) * point.penalty), tol=1e-9, solver="newton-cholesky").fit(
@@ -41,8 +41,8 @@ def test_every_point_of_the_path(data):
 
 def test_warm_and_cold_starts_end_alike(data):
     X, y = data
-    *_, (point, weight, _) = LogisticProbe((1e-1, 1e-2, 1e-3), tol=1e-9).path(X, y)
-    ((alone, cold, _),) = LogisticProbe(1e-3, tol=1e-9).path(X, y)
+    *_, (point, weight, _) = LogisticProbe((1e-1, 1e-2, 1e-3), relative=False, tol=1e-9).path(X, y)
+    ((alone, cold, _),) = LogisticProbe(1e-3, relative=False, tol=1e-9).path(X, y)
     assert point.objective == pytest.approx(alone.objective, rel=1e-6)
     assert torch.allclose(weight, cold, atol=0.01 * float(cold.abs().max()))
 
@@ -50,7 +50,7 @@ def test_warm_and_cold_starts_end_alike(data):
 def test_standardised(data):
     X, y = data
     X = X * np.logspace(-3, 3, 15).astype(np.float32)
-    ((point, weight, bias),) = LogisticProbe(1e-3, standardise=True, tol=1e-9).path(X, y)
+    ((point, weight, bias),) = LogisticProbe(1e-3, standardise=True, relative=False, tol=1e-9).path(X, y)
     scaled = (X - X.mean(0)) / X.std(0)
     theirs = LogisticRegression(C=1 / (len(X) * 1e-3), tol=1e-9, solver="newton-cholesky").fit(scaled.astype(float), y)
     assert point.objective == pytest.approx(objective(theirs.coef_, theirs.intercept_, scaled, y, 1e-3), rel=1e-4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ class OnFeatures(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no 
 
     n_features_in_: int
     device: str | None
+    _dtype: ClassVar[torch.dtype] = torch.float32
+    """In which rows are read to be scored."""
 
     def _fit_inputs(self, X: Any, y: Any, *, reset: bool = True) -> tuple[Features, Labels, torch.device]:
         """Check features and labels and remember (or compare) the number of features."""
@@ -77,7 +79,7 @@ class Probe(ClassifierMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn 
         # A block is bounded by its scores as well as by its features.
         rows = block_rows(max(features.shape[1], len(self.classes_)))
         with torch.no_grad():
-            return torch.cat([self._scores(block).float() for _, block in blocks(features, place, rows=rows)])
+            return torch.cat([self._scores(block).float() for _, block in blocks(features, place, self._dtype, rows)])
 
     def decision_function(self, X: Any) -> Any:
         """Scores (N, C); for two classes (N,): the second class's score less the first's."""

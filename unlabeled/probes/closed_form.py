@@ -23,6 +23,7 @@ class ClosedFormProbe(Probe):
     """
 
     _second = True
+    _dtype = torch.float64  # so that a large offset costs no digits; centred rows are float32
     statistics_: Statistics
 
     @property
@@ -119,5 +120,6 @@ class ClosedFormProbe(Probe):
 
     def _scores(self, block: Tensor) -> Tensor:
         weight, offset, centre = self._solution()[:3]
-        # Centring first keeps float32 products accurate where all means are far from zero.
-        return torch.addmm(offset.to(block), block - centre.to(block), weight.T.to(block))
+        # Centring first, in float64, keeps float32 products accurate however far from zero all means are.
+        apart = (block - centre.to(block.device)).float()
+        return torch.addmm(offset.to(apart), apart, weight.T.to(apart))

@@ -64,7 +64,7 @@ class FaissIndex:
         return (F.normalize(block, dim=1) if self.metric == "cosine" else block).contiguous().numpy()
 
     def search(self, queries: Features, k: int) -> Neighbours:
-        """The ``k`` nearest rows found; where fewer are found, the last one stands in with similarity -inf."""
+        """The ``k`` nearest rows found; where there are fewer, row 0 stands in with similarity -inf and no vote."""
         similarity, index = [], []
         for _, block in blocks(queries, CPU):
             values, rows = self.index.search(self._ready(block), k)

@@ -146,6 +146,7 @@ class KNNProbe(Probe):
             take(rows, slice(0, len(rows)), torch.device("cpu")).numpy()
             for rows in (self.bank_, self._as_kept(features))
         )
+        bank, gone = bank + 0.0, gone + 0.0  # -0.0 is 0.0
         for row, (values, label) in enumerate(zip(bank, known.tolist(), strict=True)):
             places.setdefault((values.tobytes(), label), []).append(row)
         kept = np.ones(len(bank), bool)
@@ -262,7 +263,7 @@ class KNNProbe(Probe):
 
     def _weights(self, similarity: Tensor, temperature: float) -> Tensor:
         if self.weights == "uniform":
-            return torch.ones_like(similarity)
+            return similarity.isfinite().to(similarity.dtype)  # an index may find fewer than k: the rest is -inf
         # Relative to the best neighbour: the vote is the same and a small temperature cannot overflow.
         return ((similarity - similarity[:, :1]) / temperature).exp_()
 

@@ -20,6 +20,8 @@ from unlabeled.probes.stacked import Head, Normalise, Scaling, Stack, scaling_of
 
 NORMALISATIONS: tuple[Normalise, ...] = ("none", "l2", "scale", "standard")
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+UNCHOSEN_RATE = 0.1
+"""The learning rate (or the nearest one named) where classes have a single row, none of which can be held out."""
 BYTES_IN_MEMORY = 1 << 30  # features up to 1 GB are read once; larger ones batch by batch
 
 
@@ -105,7 +107,7 @@ class LinearProbe(SoftmaxProbe):
             heads = [max(heads, key=lambda head: (head.accuracy, -head.loss))]
         else:  # nothing to choose by: one setting, or classes of a single row
             self.heads_ = tuple(heads)
-            heads = [heads[len(heads) // 2]]
+            heads = [min(heads, key=lambda head: (abs(math.log(head.lr / UNCHOSEN_RATE)), head.weight_decay))]
         self.best_ = heads[0]
         (weight,), scaling = self._train(features, codes, everything, heads, place)
         self.coef_, self.intercept_ = weight[0, :, :-1], weight[0, :, -1]

@@ -15,7 +15,7 @@ from unlabeled.probes.arrays import Features, InputError, Rows, take
 from unlabeled.probes.base import SoftmaxProbe, at_least_two, class_codes
 from unlabeled.probes.splits import held_out
 
-LAMBDAS = tuple(float(v) for v in np.logspace(-1, -6, 11))
+LAMBDAS = tuple(float(v) for v in np.logspace(-1, -8, 15))
 MEMORY = 8  # pairs of steps and gradient changes that L-BFGS remembers
 BLOCK_ROWS = 4096
 PATIENCE = 3  # penalties in a row without a lower held-out loss that end the path
@@ -33,16 +33,18 @@ class PathPoint:
 
 
 class LogisticProbe(SoftmaxProbe):
-    """Softmax regression with an L2 penalty: minimises ``mean cross-entropy + λ/2 ‖W‖²`` (biases are free).
+    """Softmax regression with an L2 penalty: minimises ``mean cross-entropy + λv/2 ‖W‖²`` (biases are free).
 
-    scikit-learn's ``LogisticRegression(C=1/(N·λ))`` has the same solution. The path goes from the largest λ down, each
-    solved from the last one's solution. Rows are rotated into the eigenbasis of their covariance, where the Hessian is
-    nearly diagonal, and L-BFGS starts from that diagonal: it needs a handful of steps where the plain method needs
-    hundreds.
+    v is the total variance of the rows, so that a λ means the same whatever the features' scale; with
+    ``relative=False`` it is 1, and scikit-learn's ``LogisticRegression(C=1/(N·λ))`` has the same solution. The path
+    goes from the largest λ down, each solved from the last one's solution. Rows are rotated into the eigenbasis of
+    their covariance, where the Hessian is nearly diagonal, and L-BFGS starts from that diagonal: it needs a handful of
+    steps where the plain method needs hundreds.
 
     Args:
         penalty: λ, or several: chosen on a held-out part of the training data, then solved on all of it.
         standardise: scale each feature to variance 1 first (λ then acts on the scaled features).
+        relative: whether λ is in units of the total variance.
         tol: stop when the gradient, in the Hessian's metric, promises less than this decrease of the objective.
         max_iter: L-BFGS steps for each λ.
         held_out: share of the training rows that chooses λ.
@@ -51,12 +53,14 @@ class LogisticProbe(SoftmaxProbe):
 
     Attributes:
         penalty_: the chosen λ.
+        at_edge_: whether it is the largest or smallest of several that were offered: a better one may lie beyond.
         path_: a :class:`PathPoint` for every λ tried; the path ends where the held-out loss keeps rising.
         n_iter_: L-BFGS steps of the final fit, over its whole path.
         coef_, intercept_: (C, D) and (C,) float32, on raw features.
     """
 
     penalty_: float
+    at_edge_: bool
     path_: tuple[PathPoint, ...]
     n_iter_: int
     coef_: Tensor
@@ -66,6 +70,7 @@ class LogisticProbe(SoftmaxProbe):
         self,
         penalty: float | Sequence[float] = LAMBDAS,
         standardise: bool = False,
+        relative: bool = True,
         tol: float = 1e-5,
         max_iter: int = 200,
         held_out: float = 0.2,
@@ -74,6 +79,7 @@ class LogisticProbe(SoftmaxProbe):
     ) -> None:
         self.penalty = penalty
         self.standardise = standardise
+        self.relative = relative
         self.tol = tol
         self.max_iter = max_iter
         self.held_out = held_out
@@ -115,6 +121,7 @@ class LogisticProbe(SoftmaxProbe):
         final, self.coef_, self.intercept_ = solved[-1]
         self.path_ = tuple(points or [point for point, _, _ in solved])
         self.penalty_ = final.penalty
+        self.at_edge_ = len(penalties) > 1 and final.penalty in (penalties[0], penalties[-1])
         self.n_iter_ = sum(point.iterations for point, _, _ in solved)
         return self
 
@@ -128,7 +135,7 @@ class LogisticProbe(SoftmaxProbe):
         return list(problem.walk(penalties, self.tol, self.max_iter))
 
     def _problem(self, X: Features, codes: Rows, rows: Rows, place: torch.device) -> _Problem:
-        return _Problem(X, codes, rows, len(self.classes_), self.standardise, place)
+        return _Problem(X, codes, rows, len(self.classes_), self.standardise, self.relative, place)
 
     def _scores(self, block: Tensor) -> Tensor:
         return F.linear(block, self.coef_.to(block), self.intercept_.to(block))
@@ -146,7 +153,14 @@ class _Problem:
     """The objective over some rows, in rotated coordinates: ``z = Vᵀ((x - x̄) / scale)`` with V the eigenvectors."""
 
     def __init__(
-        self, X: Features, codes: Rows, rows: Rows, classes: int, standardise: bool, place: torch.device
+        self,
+        X: Features,
+        codes: Rows,
+        rows: Rows,
+        classes: int,
+        standardise: bool,
+        relative: bool,
+        place: torch.device,
     ) -> None:
         n, dim = len(rows), X.shape[1]
         self.classes = classes
@@ -157,10 +171,18 @@ class _Problem:
             self.rotated[part] = take(X, rows[part], place)
         self.mean = self.rotated.mean(0, dtype=torch.float64).float()
         self.rotated -= self.mean
-        self.scale = (
-            self.rotated.square().mean(0).sqrt().clamp_min(1e-12) if standardise else torch.ones_like(self.mean)
-        )
+        variance = self.rotated.square().mean(0, dtype=torch.float64)
+        if standardise:
+            # columns without any variance stay as they are, columns with little of it are scaled like others
+            self.scale = torch.where(variance > 0, variance.sqrt(), 1).float()
+        elif relative and float(variance.sum()) > 0:
+            # to a total variance of 1: all that follows sees the same numbers, whatever the scale
+            self.scale = variance.sum().sqrt().float().expand_as(self.mean)
+        else:
+            self.scale = torch.ones_like(self.mean)
         self.rotated /= self.scale
+        # of standardised features the total variance is their number
+        self.unit = float((variance > 0).sum()) if standardise and relative else 1.0
         scatter = (self.rotated.T @ self.rotated).double() / n
         if not torch.isfinite(scatter).all():
             raise InputError("LogisticProbe: the squares of these features exceed float32; scale the features first.")
@@ -176,7 +198,7 @@ class _Problem:
         weight = torch.zeros(self.classes, self.rotated.shape[1] + 1, device=self.rotated.device)
         weight[:, -1] = (torch.bincount(self.target, minlength=self.classes).float() / len(self.target)).log()
         for penalty in penalties:
-            weight, objective, iterations = self._minimise(weight, penalty, tol, max_iter)
+            weight, objective, iterations = self._minimise(weight, penalty * self.unit, tol, max_iter)
             raw = (weight[:, :-1] @ self.vectors.T) / self.scale
             yield PathPoint(penalty, objective, iterations), raw, weight[:, -1] - raw @ self.mean
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -200,7 +201,8 @@ def neural_collapse(X: Any, y: Any) -> dict[str, float]:
     """Neural-collapse statistics of labelled features (Papyan, Han & Donoho 2020, Fig. 2-7).
 
     Returns:
-        ``nc1``: tr(Σ_W Σ_B⁺)/C, variability within classes relative to that between; 0 is full collapse.
+        ``nc1``: tr(Σ_W Σ_B⁺)/C, variability within classes relative to that between; 0 is full collapse, infinity
+            that all class means are the same.
         ``nc2_norms``: coefficient of variation of the lengths of the centred class means; 0: all alike.
         ``nc2_angles``: mean over pairs of |cos(μ_c, μ_d) + 1/(C-1)|; 0: a simplex.
         ``nc4``: share of rows whose class's mean is the nearest one.
@@ -219,12 +221,15 @@ def neural_collapse(X: Any, y: Any) -> dict[str, float]:
     centred = means - means.mean(0)
     between = centred.T @ centred / count
     within = statistics.within() / len(features)
+    # class means that differ by rounding alone are the same: then no variability between is left to compare with
+    rounding = torch.finfo(torch.float64).eps ** 2 * len(features) * features.square().mean(0).sum()
+    apart = float(between.trace()) > float(rounding)
     lengths = centred.norm(dim=1)
     directions = F.normalize(centred, dim=1)
     cosines = (directions @ directions.T)[~torch.eye(count, dtype=torch.bool, device=means.device)]
     nearest = torch.cdist(features, means).argmin(1).cpu()
     return {
-        "nc1": abs(float((within * torch.linalg.pinv(between, hermitian=True)).sum() / count)),
+        "nc1": abs(float((within * torch.linalg.pinv(between, hermitian=True)).sum() / count)) if apart else math.inf,
         "nc2_norms": float(lengths.std(correction=0) / lengths.mean().clamp_min(1e-300)),
         "nc2_angles": float((cosines + 1 / (count - 1)).abs().mean()),
         "nc4": float((nearest == torch.from_numpy(classes)).double().mean()),

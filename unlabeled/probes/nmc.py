@@ -47,7 +47,7 @@ class NearestMeanProbe(ClosedFormProbe):
         if self.metric == "cosine":
             return super()._scores(F.normalize(block, dim=1))
         centre: Tensor = self._solution()[2]
-        apart = block - centre.to(block)
+        apart = (block - centre.to(block.device)).float()
         return super()._scores(block) - apart.square().sum(1, keepdim=True)
 
     def _checks(self) -> dict[str, Any]:

@@ -105,7 +105,8 @@ class RidgeProbe(ClosedFormProbe):
             shrunk = alpha / (spread + alpha)
             residual = least + (power / spread * shrunk.square()).sum()
             left = ((n - 1 - len(spread)) + shrunk.sum()) / n
-            errors.append(residual / n / left.clamp_min(1e-6).square())
+            # nothing left to fit says nothing of new rows: such a strength is never chosen
+            errors.append(residual / n / left.square() if left > 0 else torch.full_like(residual, torch.inf))
         path = RidgePath(values, vectors, cross, torch.stack(errors), alphas)
         return *self._weights(path, float(alphas[int(path.error.argmin())])), path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,8 +39,36 @@ class Accuracy:
     unseen: int
 
     def asdict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
-        return asdict(self)
+        """As plain data for JSON; the confusions as :func:`kept_confusion` has them."""
+        return {**asdict(self), "confusion": kept_confusion(self.confusion)}
+
+
+DENSE_CLASSES = 100
+
+
+def kept_confusion(counts: Sequence[Sequence[int]]) -> list[list[int]] | dict[str, list[list[int]]]:
+    """Confusions as they are kept: (C, C) counts; of more than 100 classes only those that occur, row, column, count.
+
+    >>> kept_confusion([[1, 0], [2, 3]])
+    [[1, 0], [2, 3]]
+    """
+    if len(counts) <= DENSE_CLASSES:
+        return [list(row) for row in counts]
+    return {"row, column, count": [[i, j, n] for i, row in enumerate(counts) for j, n in enumerate(row) if n]}
+
+
+def read_confusion(kept: Any, classes: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """(C, C) counts from what :func:`kept_confusion` made; ``None`` where it is nothing of the kind."""
+    try:
+        if isinstance(kept, dict):
+            cells = np.asarray(kept["row, column, count"], dtype=np.int64).reshape(-1, 3)
+            counts = np.zeros((classes, classes), np.int64)
+            counts[cells[:, 0], cells[:, 1]] = cells[:, 2]
+        else:
+            counts = np.asarray(kept, dtype=np.int64)
+    except (TypeError, ValueError, LookupError):
+        return None
+    return counts if counts.shape == (classes, classes) else None
 
 
 def judge(scores: Tensor, labels: Labels, classes: Labels) -> Accuracy:

@@ -19,6 +19,7 @@ from unlabeled.probes.exact import (
     over_classes,
     scatter,
 )
+from unlabeled.probes.row_prints import RowPrints, label_prints, row_prints
 
 BLOCK_VALUES = 1 << 18  # of a block: 2 MB in float64, which stay in the cache while it is summed
 RESOLUTION = 2.0**-60  # of the largest square: below lies only rounding
@@ -40,6 +41,7 @@ class Statistics:
         count: (C,) int64.
         extent: (D,) the largest distance from the shift ever seen; directions whose spread is below 1e-9 of it are
             what rounding left and count as constant.
+        prints: which rows were learned and not forgotten, so that no other row can be taken out.
         cache: what probes derived from the present state; emptied by every change.
     """
 
@@ -52,6 +54,7 @@ class Statistics:
         self.extent = torch.zeros(dim, dtype=torch.float64, device=self.device)
         empty = self._sums(0)
         self.total, self.moment = empty.total, empty.moment
+        self.prints = RowPrints()
         self.cache: dict[Any, Any] = {}
 
     def _sums(self, classes: int) -> ExactSums:
@@ -107,7 +110,7 @@ class Statistics:
         """Forget rows learned before: the exact inverse of :meth:`add`.
 
         Raises:
-            InputError: more rows of a class than it has. Nothing is changed then.
+            InputError: rows that were not learned with that label. Nothing is changed then.
         """
         self._update(X, labels, sign=-1)
 
@@ -121,10 +124,15 @@ class Statistics:
             self.shift = next(blocks(X, self.device, torch.float64, self._block()))[1].mean(0).float().double()
         # All sums of this call are complete before the state changes: bad rows leave it as it was.
         sums = self._sums(len(present))
-        of = torch.from_numpy(codes).to(self.device)
+        of, seen = torch.from_numpy(codes).to(self.device), []
         for rows_of_block, block in blocks(X, self.device, torch.float64, self._block()):
+            seen.append(row_prints(block).cpu().numpy() + label_prints(present)[codes[rows_of_block]])
             sums.add(block - self.shift, of[rows_of_block])
         sums.close()
+        if sign < 0:
+            self.prints.remove(np.concatenate(seen))
+        else:
+            self.prints.add(np.concatenate(seen))
         self._grow(present)
         at = torch.from_numpy(encode(present, self.classes)).to(self.device)
         self.count[at] += sign * rows

@@ -17,7 +17,7 @@ from unlabeled.core.files import atomic_write
 from unlabeled.probes.base import Probe
 from unlabeled.probes.statistics import Statistics
 
-FORMAT = 2
+FORMAT = 3
 PROBES = {
     "FeTrILProbe": "fetril",
     "KNNProbe": "knn",
@@ -98,7 +98,8 @@ def _pack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
         arrays[key] = array
         return {"tensor" if isinstance(value, Tensor) else "array": key}
     if isinstance(value, Statistics):
-        return {"statistics": _pack({k: v for k, v in vars(value).items() if k not in ("device", "cache")}, arrays)}
+        fields = {k: v for k, v in vars(value).items() if k not in ("device", "cache")}
+        return {"statistics": _pack({**fields, "prints": value.prints.settle()}, arrays)}
     if type(value).__name__ in RECORDS:
         return {"record": type(value).__name__, "fields": _pack(dict(vars(value)), arrays)}
     if isinstance(value, Probe):
@@ -122,7 +123,9 @@ def _unpack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     if "statistics" in value:
         fields = _unpack(value["statistics"], arrays)
         sums = Statistics(fields["dim"], second=fields["second"], per_class=fields["per_class"])
+        prints = fields.pop("prints")
         vars(sums).update(fields)
+        sums.prints.add(prints)
         return sums
     fields = _unpack(value["fields"], arrays)
     if "record" in value:

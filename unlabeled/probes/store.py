@@ -27,8 +27,14 @@ Rows = npt.NDArray[np.int64]
 SYNC_ROWS = 8192  # rows between two points from which an interrupted extraction can go on
 
 
+LOST_SHARE = 0.02
+"""Of a feature's spread, that rounding to float16 may take."""
+CHECKED_ROWS = 16
+"""Fewer rows say nothing of a feature's spread."""
+
+
 class ExceedFloat16(UserError):
-    """Features are finite, but beyond 65504."""
+    """Features are finite, but float16 cannot hold them: they are beyond 65504, or their spread is lost in rounding."""
 
 
 class Store:
@@ -173,7 +179,24 @@ class Store:
             if self.dtype == np.float16 and torch.isfinite(out).all():
                 raise ExceedFloat16(f"features of images {first}-{last} exceed float16; use dtype='float32'.")
             raise UserError(f"features of images {first}-{last} are NaN or infinite: the model has diverged.")
+        if self.dtype == np.float16 and lost_to_rounding(out):
+            raise ExceedFloat16(
+                "float16 would lose the differences between these features (a large offset, or very small values); use "
+                "dtype='float32'."
+            )
         return values
+
+
+def lost_to_rounding(rows: Tensor) -> bool:
+    """Whether float16 takes more than ``LOST_SHARE`` of the spread of some of the (B, D) features."""
+    if len(rows) < CHECKED_ROWS:
+        return False
+    rows = rows.float()
+    spread = rows.std(0)
+    error = (rows - rows.half().float()).square().mean(0).sqrt()
+    # what hardly varies beside the others is constant but for rounding, which float16 may lose
+    real = spread > 1e-5 * spread.max()
+    return bool((error > LOST_SHARE * spread)[real].any())
 
 
 def _write(descriptor: int, values: npt.NDArray[Any], offset: int) -> None:

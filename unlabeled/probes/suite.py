@@ -80,7 +80,8 @@ class ProbeReport:
         ``schema``: ``"unlabeled.probes/1"``; ``seed``; ``train`` and ``test``: ``{rows, dim, fingerprint}``;
         ``classes``: names; ``notes``: what a reader should know (unseen or missing classes); ``probes``: by name
         ``{top1, interval: [low, high] (95 %), top5 or null, mean_per_class, per_class: [share or null],
-        confusion: [[count]] (row label, column answer), n, unseen, chosen: {hyper-parameter: value}, seconds}``.
+        confusion: [[count]] (row label, column answer; of many classes as ``kept_confusion`` has it), n, unseen,
+        chosen: {hyper-parameter: value}, seconds}``.
         """
         probes = {
             r.name: {
@@ -174,7 +175,7 @@ def _chosen(probe: Probe) -> dict[str, Any]:
         best = probe.best_
         return {"lr": best.lr, "weight_decay": best.weight_decay, "normalise": best.normalise}
     if isinstance(probe, LogisticProbe):
-        return {"penalty": probe.penalty_}
+        return {"penalty": probe.penalty_} | ({"at the edge of the list": True} if probe.at_edge_ else {})
     if isinstance(probe, KNNProbe):
         return {"k": probe.k_, "temperature": probe.temperature_, "metric": probe.metric}
     if isinstance(probe, RidgeProbe):

@@ -14,6 +14,7 @@ from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.words import command
 from unlabeled.engine.metrics import read_metrics
+from unlabeled.probes.scoring import read_confusion
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Confusion, Forgetting, Picture, RunContent, looks
@@ -132,11 +133,8 @@ def _confusions(reports: Sequence[Mapping[str, Any]]) -> list[Confusion]:
             found, classes = content["probes"].get(probe), content.get("classes")
             if not isinstance(found, dict) or not isinstance(classes, list):
                 continue
-            try:
-                counts = np.asarray(found.get("confusion"), dtype=np.int64)
-            except (TypeError, ValueError):
-                continue
-            if counts.shape == (len(classes), len(classes)):
+            counts = read_confusion(found.get("confusion"), len(classes))
+            if counts is not None:
                 return [Confusion(f"{TITLES.get(probe, probe)} probe on {content.get('data', '?')}", classes, counts)]
     return []
 
