@@ -51,7 +51,7 @@ def test_knn_distance(data):
 def test_energy_and_softmax(data):
     X, y, Z, _ = data
     theirs = LogisticRegression(C=1 / (len(X) * 1e-2), max_iter=2000, tol=1e-8).fit(X, y)
-    probe = LogisticProbe(penalty=1e-2, tol=1e-9)
+    probe = LogisticProbe(penalty=1e-2, relative=False, tol=1e-9)
     energy = EnergyDetector(probe, temperature=2.0).fit(X, y)
     wanted = 2 * logsumexp(energy.probe_.scores(Z).double().numpy() / 2, axis=1)
     assert np.allclose(energy.score_samples(Z), wanted, rtol=1e-5)

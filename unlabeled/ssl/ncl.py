@@ -22,6 +22,7 @@ class NCLConfig(ContrastiveConfig):
 def non_negative(z: Tensor) -> Tensor:
     """ReLU forward, GELU's gradient backward: units that answer to nothing can come back.
 
+    >>> import torch
     >>> non_negative(torch.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
