@@ -56,6 +56,11 @@ def test_the_recipe_reference_is_current() -> None:
     assert (DOCS / "recipes.md").read_text(encoding="utf-8") == made, "run python docs/tools/recipe_reference.py"
 
 
+def test_the_table_of_pixels_is_current() -> None:
+    made = load("pixel_table").page()
+    assert (DOCS / "pixels.md").read_text(encoding="utf-8") == made, "run python docs/tools/pixel_table.py"
+
+
 def test_every_linked_file_exists() -> None:
     missing = [
         f"{page.name}: {link}"

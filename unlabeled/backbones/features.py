@@ -174,7 +174,7 @@ class Backbone(nn.Module):
             raise UserError(f"embed: an image cannot be used: {error}. This backbone takes {self._takes()}.") from error
         if "cut" in said:
             say(f"embed: values beyond those of the training images were cut off; this backbone takes {self._takes()}")
-        return torch.from_numpy(np.ascontiguousarray(fitted.transpose(0, 3, 1, 2)))
+        return torch.from_numpy(np.array(fitted.transpose(0, 3, 1, 2), order="C"))  # never a view of the user's own
 
     @property
     def _shape(self) -> tuple[int, int, int]:

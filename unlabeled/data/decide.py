@@ -220,9 +220,9 @@ def _range(kind: str, held: _Kind, settings: PixelSettings, name: str) -> tuple[
 
 
 def _of_type(held: _Kind) -> str:
-    """`` of 65535``, where integers have one type."""
+    """`` of 65535``, where integers have one type of no more bits."""
     types = [np.dtype(name) for name in held.types]
-    return f" of {np.iinfo(types[0]).max}" if len(types) == 1 and types[0].kind in "iu" else ""
+    return f" of {np.iinfo(types[0]).max}" if len(types) == 1 and types[0].str[1:] in ("i2", "u2") else ""
 
 
 def _of_integers(held: _Kind, found: str, name: str) -> Range:
