@@ -75,6 +75,19 @@ def test_steps_multiply_by_gamma() -> None:
     assert [round(learning_rate(config, 1, s, 1, 10), 3) for s in (0, 2, 3, 5, 6, 9)] == [1, 1, 0.2, 0.2, 0.04, 0.04]
 
 
+def test_the_infinite_schedule_is_the_same_however_long_training_is() -> None:
+    config = OptimizerConfig(lr=0.8, schedule="infinite", warmup_epochs=1, cooldown_epochs=2, floor=0.25)
+    rates = [learning_rate(config, 1, step, 10, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.08 * (i + 1) for i in range(10)])
+    assert rates[20] == pytest.approx((0.8 + 0.2) / 2)  # half-way down the cosine
+    assert rates[30:] == pytest.approx([0.2] * 70)
+    assert rates == [learning_rate(config, 1, step, 10, 1000) for step in range(100)]
+    annealed = config.model_copy(update={"anneal_epochs": 2.0})
+    last = [learning_rate(annealed, 1, step, 10, 100) for step in range(100)]
+    assert last[:81] == pytest.approx(rates[:81])
+    assert last[80:] == pytest.approx([0.2 * (20 - i) / 20 for i in range(20)])
+
+
 def test_weight_decay_follows_a_cosine_of_its_own():
     config = OptimizerConfig(weight_decay=0.04, weight_decay_end=0.4)
     assert [weight_decay(config, step, 100) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])

@@ -30,12 +30,17 @@ class OptimizerConfig(Config):
     nesterov: bool = Field(False, description="sgd")
     betas: Annotated[tuple[float, float], Field(strict=False)] = Field((0.9, 0.999), description="adam and adamw")
     trust: float = Field(0.001, gt=0, description="lars: trust coefficient")
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "constant", "infinite"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up from zero, counted in steps")
     milestones: Annotated[tuple[float, ...], Field(strict=False)] = Field(
         (), description="schedule=step: fractions of training after which lr is multiplied by gamma"
     )
     gamma: float = Field(0.1, gt=0, le=1)
+    cooldown_epochs: float = Field(0.0, ge=0, description="schedule=infinite: fall to the constant rate")
+    floor: float = Field(0.25, gt=0, le=1, description="schedule=infinite: the constant rate over the highest")
+    anneal_epochs: float = Field(
+        0.0, ge=0, description="constant and infinite: at the end of training fall to zero, for a copy to publish"
+    )
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="learning rate of a layer of the backbone over that of the one above"
@@ -46,7 +51,9 @@ class OptimizerConfig(Config):
 def learning_rate(config: OptimizerConfig, batch_size: int, step: int, steps_per_epoch: int, total: int) -> float:
     """The learning rate of a step (0-based), before a group's own scale.
 
-    Warm-up rises linearly and reaches the full rate at its last step; the cosine falls from there to zero.
+    Warm-up rises linearly and reaches the full rate at its last step; the cosine falls from there to zero. The infinite
+    schedule (Singh et al. 2025, https://arxiv.org/abs/2503.02844, section 2) falls along a cosine to a constant rate
+    that it keeps for as long as training goes on, so that more data may come at any time; annealing is for a copy.
     """
     peak = config.lr * (batch_size / config.lr_batch if config.lr_batch else 1.0)
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total)
@@ -56,7 +63,11 @@ def learning_rate(config: OptimizerConfig, batch_size: int, step: int, steps_per
         return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
     if config.schedule == "step":
         return peak * config.gamma ** sum(step >= milestone * total for milestone in config.milestones)
-    return peak
+    if config.schedule == "infinite":
+        past = min((step - warmup) / max(round(config.cooldown_epochs * steps_per_epoch), 1), 1.0)
+        peak *= config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * past))
+    anneal = round(config.anneal_epochs * steps_per_epoch)
+    return peak * min((total - step) / anneal, 1.0) if anneal else peak
 
 
 def weight_decay(config: OptimizerConfig, step: int, total: int) -> float:

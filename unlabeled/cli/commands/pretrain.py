@@ -10,6 +10,7 @@ import typer
 from unlabeled.cli import completion
 from unlabeled.cli.options import Overrides, Quiet, app, result
 from unlabeled.core import run_files
+from unlabeled.core.errors import UserError
 
 
 @app.command("pretrain")
@@ -21,6 +22,7 @@ def pretrain_command(
     out: Annotated[Path | None, typer.Option(help="the run folder; default: runs/…")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check, build, make one step, train nothing")] = False,
+    more: Annotated[int | None, typer.Option(min=1, help="train a finished RUN so many epochs longer")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,6 +34,13 @@ def pretrain_command(
     from unlabeled.verbs.pretrain import default_folder, pretrain
     from unlabeled.verbs.pretrain import dry_run as try_out
 
+    if more is not None:
+        from unlabeled.verbs.more import train_more
+
+        if not Run(recipe).exists():
+            raise UserError(f"--more goes on with a finished run; '{recipe}' is none.")
+        result(show_run(train_more(recipe, more, out, overrides or ())))
+        return
     # a name that is both a built-in recipe's and a run's means the run only where one is to go on
     is_run = Run(recipe).exists() and (resume or recipe not in builtin_recipes())
     resolved = load_recipe(Path(recipe) / run_files.RECIPE if is_run else recipe, overrides or ())
