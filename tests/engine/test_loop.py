@@ -142,6 +142,24 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path: Path) -> N
             assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=1e-4, abs=1e-6), key
 
 
+def test_a_loss_of_the_whole_batch_may_be_accumulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def build() -> Method:
+        torch.manual_seed(0)
+        linear = nn.Sequential(nn.Flatten(), nn.Linear(256, 8))
+        vars(linear)["num_features"] = 8
+        config = METHODS["moco"].Config(projection_dim=4, queue=48)
+        return METHODS["moco"](config, linear, DataInfo(N, 1, 16, 16))
+
+    whole, parts, normed = build(), build(), method("simclr")
+    run(whole, tmp_path / "a")
+    run(parts, tmp_path / "b", accumulate=3)
+    for (key, a), b in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5), key
+    assert "BatchNorm" not in capsys.readouterr().err
+    run(normed, tmp_path / "c", accumulate=3)
+    assert "optimizer.accumulate=3: BatchNorm normalises each part" in capsys.readouterr().err
+
+
 def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     class Explodes(Method):
         def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:

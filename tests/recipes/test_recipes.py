@@ -62,6 +62,12 @@ def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() ->
     assert more.args == {"drop_path_rate": 0.1}
 
 
+def test_a_batch_is_split_only_where_the_loss_allows_it() -> None:
+    assert load_recipe("simclr", ["optimizer.accumulate=2"]).optimizer.accumulate == 2
+    with pytest.raises(UserError, match="'distill' needs the whole batch at once"):
+        load_recipe("distill", ["method.teacher=x", "optimizer.accumulate=2"])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -80,7 +86,6 @@ def test_another_kind_of_backbone_does_not_get_the_arguments_of_a_small_one() ->
         ("views.0.scale=[0,2]", "scale must be [low, high] with 0 < low <= high"),
         ("views.3.flip=1", "no position in a list of 1"),
         ("views=[]", "views: tuple should have at least 1 item"),
-        ("optimizer.accumulate=2", "needs the whole batch at once"),
         ("epochs.x=1", "has nothing inside to override"),
         ("epochs", "is no override; write key=value"),
         ("batch_size=[", "cannot be read"),

@@ -199,10 +199,11 @@ def test_lejepas_smaller_views_are_not_global(info, step, resnet):
 def test_directions_are_new_each_step_and_the_same_for_all_ranks(step):
     from unlabeled.ssl.lejepa import directions
 
-    one, other = directions(step, 8, 5), directions(dataclasses.replace(step, number=1), 8, 5)
+    cpu = torch.device("cpu")
+    one, other = directions(step, 8, 5, cpu), directions(dataclasses.replace(step, number=1), 8, 5, cpu)
     torch.testing.assert_close(one.norm(dim=0), torch.ones(5))
     assert not torch.equal(one, other)
-    assert torch.equal(one, directions(dataclasses.replace(step, first=4), 8, 5))
+    assert torch.equal(one, directions(dataclasses.replace(step, first=4), 8, 5, cpu))
 
 
 def test_slas_joint_labels_are_class_and_turn_and_its_classifier_the_upright_rows(info, step):

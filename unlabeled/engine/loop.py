@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.plugins.precision.amp import MixedPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlabeled.core import dist, run_files
 from unlabeled.core.device import chosen, on_gpu
@@ -30,6 +31,7 @@ from unlabeled.engine.optim import OptimizerConfig
 from unlabeled.engine.syncnorm import synchronise_batchnorm
 from unlabeled.engine.tuning import tune
 from unlabeled.ssl.method import BatchSampler, Method
+from unlabeled.ssl.whole_batch import WholeBatchMethod
 
 __all__ = ["Hardware", "Keeping", "MakesViews", "Observer", "Precision", "best_precision", "train"]
 
@@ -52,6 +54,7 @@ class Hardware:
     accelerator: str = "auto"
     precision: Precision = "32-true"
     compile: bool = False
+    checkpoint_activations: bool = False
 
     def device(self) -> str:
         """``"cuda"`` or ``"cpu"``."""
@@ -102,6 +105,12 @@ def train(
             last checkpoint is from before.
     """
     rollbacks: list[Rollback] = []
+    whole = isinstance(method, WholeBatchMethod)  # takes the batch whole and makes parts of it by itself
+    if config.accumulate > 1 and dist.rank() == 0 and any(isinstance(m, _BatchNorm) for m in method.modules()):
+        say(
+            f"optimizer.accumulate={config.accumulate}: BatchNorm normalises each part of the batch by itself, and its "
+            f"running statistics move {config.accumulate} times a step; all else is as with the whole batch."
+        )
     while True:
         checkpoint = load_checkpoint(keeping.checkpoint) if resume else None
         if checkpoint is not None:
@@ -109,7 +118,7 @@ def train(
             rollbacks = checkpoint.rollbacks
         # after the weights: G-SimCLR's batches follow from pseudo-labels that the checkpoint holds
         order = sampler or method.sampler(batch_size) or Shuffled(len(images), batch_size)
-        schedule = Schedule(epochs, order.batches_per_epoch(), batch_size, config.accumulate, seed)
+        schedule = Schedule(epochs, order.batches_per_epoch(), batch_size, 1 if whole else config.accumulate, seed)
         if checkpoint is not None:
             checkpoint.require_schedule(schedule.total, schedule.per_epoch, keeping.checkpoint)
             if checkpoint.step >= schedule.total:
@@ -150,7 +159,7 @@ def _fit(
         precision=None if float16 else hardware.precision,
         max_epochs=1,
         max_steps=max_steps if max_steps is not None else -1,
-        accumulate_grad_batches=module.config.accumulate,
+        accumulate_grad_batches=module.schedule.accumulate,
         callbacks=[keeper],
         logger=False,
         enable_checkpointing=False,
@@ -161,7 +170,7 @@ def _fit(
     )
     device, half = trainer.strategy.root_device, "16" in hardware.precision
     stream = BatchStream(images, order, module.schedule, module.start, module.method.needs_labels, device)
-    tune(module.method, device, half=half, compiled=hardware.compile)
+    tune(module.method, device, half=half, compiled=hardware.compile, recompute=hardware.checkpoint_activations)
     if checkpoint is not None and checkpoint.scaler:
         trainer.precision_plugin.load_state_dict(checkpoint.scaler)
     total = module.schedule.total

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from unlabeled.backbones.layers import frozen_norms
@@ -18,8 +18,10 @@ from unlabeled.engine.batches import Schedule
 from unlabeled.engine.checkpoint import Checkpoint
 from unlabeled.engine.gradients import gradient_norm
 from unlabeled.engine.optim import OptimizerConfig, build_optimizer, learning_rate, weight_decay
+from unlabeled.engine.recompute import InParts
 from unlabeled.ssl.layerwise import layerwise
 from unlabeled.ssl.method import Batch, Method, Step
+from unlabeled.ssl.whole_batch import WholeBatchMethod
 
 
 class MakesViews(Protocol):
@@ -60,7 +62,11 @@ class Pretraining(pl.LightningModule):
         self.outputs: Mapping[str, Tensor] = {}
         self.norm = torch.zeros(())
         self._still = frozen_norms(method.backbone)
-        self._ranks: list[DistributedDataParallel] = []  # in a list, because the method is registered already
+        parts = config.accumulate
+        in_parts = InParts(method, parts) if isinstance(method, WholeBatchMethod) and parts > 1 else None
+        # in lists, because the method is registered already
+        self._network: list[nn.Module] = [in_parts or method]
+        self._ranks: list[DistributedDataParallel] = []
 
     def step_at(self, first: int = 0) -> Step:
         """The optimiser step that is being made."""
@@ -82,7 +88,7 @@ class Pretraining(pl.LightningModule):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch renames the argument; 2.13 knows the old name
                 # buffers are the same on all ranks by construction, and the pseudo-labels among them are long
-                self._ranks = [DistributedDataParallel(self.method, broadcast_buffers=False)]
+                self._ranks = [DistributedDataParallel(self._network[0], broadcast_buffers=False)]
 
     def disconnect(self) -> None:
         """Undo :meth:`on_train_start`: the method may be trained by another module."""
@@ -114,11 +120,11 @@ class Pretraining(pl.LightningModule):
         )
         self.last_batch = Batch(views, batch["rows"], batch.get("labels"))
         if self._ranks:
-            whole = (number + 1) % self.config.accumulate == 0
+            whole = (number + 1) % self.schedule.accumulate == 0
             with nullcontext() if whole else self._ranks[0].no_sync():
                 self.outputs = self._ranks[0](self.last_batch, step)
         else:
-            self.outputs = self.method(self.last_batch, step)
+            self.outputs = self._network[0](self.last_batch, step)
         return self.outputs["loss"]
 
     def on_after_backward(self) -> None:

@@ -45,7 +45,7 @@ class OptimizerConfig(Config):
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="learning rate of a layer of the backbone over that of the one above"
     )
-    accumulate: int = Field(1, ge=1, description="split each batch into this many parts")
+    accumulate: int = Field(1, ge=1, description="pass each batch through the network in this many parts")
 
 
 def learning_rate(config: OptimizerConfig, batch_size: int, step: int, steps_per_epoch: int, total: int) -> float:

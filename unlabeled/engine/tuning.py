@@ -10,15 +10,17 @@ import torch
 from torch import nn
 
 from unlabeled.core.errors import UserError
+from unlabeled.engine.recompute import checkpoint_activations
 from unlabeled.ssl.method import Method
 
 
-def tune(method: Method, device: torch.device, half: bool, compiled: bool) -> None:
+def tune(method: Method, device: torch.device, half: bool, compiled: bool, recompute: bool = False) -> None:
     """Make ``method`` ready for ``device``; its parameters and its state dictionary stay what they are.
 
     Args:
         half: whether the forward passes run in half precision.
         compiled: whether to compile the parts that the method offers; compilation itself happens in the first step.
+        recompute: whether the backbone's blocks keep no activations for the backward pass and are computed again.
 
     Raises:
         UserError: compilation is asked for and cannot work here.
@@ -27,6 +29,8 @@ def tune(method: Method, device: torch.device, half: bool, compiled: bool) -> No
         method.to(memory_format=torch.channels_last)
     if half and device.type == "cpu":
         plain_attention(method)
+    if recompute:
+        checkpoint_activations(method.backbone)
     if compiled:
         require_compiler(device)
         for part in method.compiled_parts():

@@ -14,6 +14,7 @@ from unlabeled.data.spec import ViewSpec
 from unlabeled.engine.optim import OptimizerConfig
 from unlabeled.ssl.method import MethodConfig
 from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.whole_batch import WholeBatchMethod
 
 SCHEMA: Literal[1] = 1
 
@@ -100,6 +101,9 @@ class HardwareConfig(Config):
         "auto", description="auto: bfloat16 where the hardware multiplies it natively"
     )
     compile: bool = Field(False, description="torch.compile what the method spends its time in")
+    checkpoint_activations: bool = Field(
+        False, description="compute the backbone's blocks again in the backward pass instead of keeping activations"
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads; default: $OMP_NUM_THREADS, else one a physical core"
     )
@@ -154,7 +158,8 @@ class Recipe(Config):
                 f"batch_size {self.batch_size} cannot be shared out equally over {parts} parts "
                 "(optimizer.accumulate × hardware.devices × hardware.nodes); choose a multiple"
             )
-        if self.optimizer.accumulate > 1 and not METHODS[self.method.name].accumulates:
+        method = METHODS[self.method.name]
+        if self.optimizer.accumulate > 1 and not (method.accumulates or issubclass(method, WholeBatchMethod)):
             raise ValueError(
                 f"the loss of method '{self.method.name}' needs the whole batch at once; set optimizer.accumulate=1"
             )

@@ -17,6 +17,7 @@ from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.data.views import Views
 from unlabeled.engine.loop import Hardware, best_precision
+from unlabeled.engine.recompute import blocks_of
 from unlabeled.recipes.schema import Recipe
 from unlabeled.recipes.training_data import training_images
 from unlabeled.runs.loggers import check_logger
@@ -73,6 +74,8 @@ def prepare(recipe: Recipe) -> Prepared:
     if given is not None:
         backbone.load_state_dict(given)  # instead of what MAE initialises by itself
     method.check(recipe.batch_size)
+    if hardware.checkpoint_activations:
+        blocks_of(method.backbone)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
 
 
@@ -80,7 +83,7 @@ def hardware_of(recipe: Recipe) -> Hardware:
     """Lightning's settings for a recipe."""
     chosen = recipe.hardware
     precision = best_precision(chosen.accelerator) if chosen.precision == "auto" else chosen.precision
-    return Hardware(chosen.accelerator, precision, chosen.compile)
+    return Hardware(chosen.accelerator, precision, chosen.compile, chosen.checkpoint_activations)
 
 
 def _without_broken_precision(

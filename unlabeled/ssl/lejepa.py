@@ -41,9 +41,9 @@ class LeJEPAConfig(JEPAConfig):
     reach: float = Field(3.0, gt=0, description="largest argument of the characteristic function")
 
 
-def directions(step: Step, dim: int, count: int) -> Tensor:
+def directions(step: Step, dim: int, count: int, device: torch.device) -> Tensor:
     """``(dim, count)`` random unit vectors, the same on every rank."""
-    return F.normalize(torch.randn(dim, count, generator=step.generator("directions")), dim=0)
+    return send(F.normalize(torch.randn(dim, count, generator=step.generator("directions")), dim=0), device)
 
 
 @full_precision
@@ -102,7 +102,7 @@ class LeJEPA(WholeBatchMethod):
         """The loss of ``(V, N, dim)`` projections, the first ``large`` views being global, and its parts."""
         config, weight = self.config, self.config.trade_off
         near = agreement(z, large)
-        shape = sigreg(z, directions(step, z.shape[2], config.slices), config.knots, config.reach)
+        shape = sigreg(z, directions(step, z.shape[2], config.slices, z.device), config.knots, config.reach)
         return {"loss": weight * shape + (1 - weight) * near, "agreement": near.detach(), "sigreg": shape.detach()}
 
     def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:

@@ -50,7 +50,7 @@ class VISReg(LeJEPA):
 
     def terms(self, z: Tensor, large: int, step: Step) -> dict[str, Tensor]:
         config, near = self.config, agreement(z, large)
-        scale, shape, center = regularisers(z, directions(step, z.shape[2], config.slices))
+        scale, shape, center = regularisers(z, directions(step, z.shape[2], config.slices, z.device))
         regulariser = config.scale * scale + config.shape * shape + config.center * center
         parts = {"agreement": near, "scale": scale, "shape": shape, "center": center}
         loss = (1 - config.trade_off) * near + config.trade_off * regulariser
