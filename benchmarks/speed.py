@@ -1,8 +1,9 @@
-"""Steps, epochs, extraction, growth and probes as ratios; what `unlabeled bench` prints, written into RESULTS.md.
+"""Steps, epochs, extraction, growth and probes as ratios, written into RESULTS.md.
 
     python benchmarks/speed.py [step epoch extract growth probes] [--rounds 7]
 
-What is measured, and how, stands in unlabeled/bench/.
+What is measured, and how, stands in unlabeled/bench/ (`unlabeled bench` prints the same) and, for the epoch, in
+_epoch.py, which needs the peer: pip install 'unlabeled[peers]'.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import warnings
+from typing import Any
 
 from _results import machine, save, section
 
@@ -24,10 +26,15 @@ TITLES = {
 }
 
 
+def measurement(name: str) -> Any:
+    """The module that measures."""
+    return importlib.import_module("_epoch" if name == "epoch" else f"unlabeled.bench.{name}")
+
+
 def write(name: str, lines: list[str], conditions: str = "") -> None:
     """Replace a section of RESULTS.md."""
-    about = importlib.import_module(f"unlabeled.bench.{name}").__doc__.strip()
-    command = f"`unlabeled bench {name}` on {machine()}. {conditions}".strip()
+    about = measurement(name).__doc__.strip()
+    command = f"`python benchmarks/speed.py {name}` on {machine()}. {conditions}".strip()
     section(f"speed-{name}", "\n\n".join([f"## {TITLES[name]}", command, about, "\n".join(lines)]))
     save(f"speed-{name}", lines)
 
@@ -41,7 +48,7 @@ def main() -> None:
     set_quiet(True)
     for name in options.names:
         lines = []
-        for line in importlib.import_module(f"unlabeled.bench.{name}").lines(options.rounds):
+        for line in measurement(name).lines(options.rounds):
             print(line, flush=True)
             lines.append(line)
         write(name, lines)

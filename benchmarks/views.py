@@ -2,7 +2,7 @@
 
     python benchmarks/views.py [--rounds 7] [--only 32 96 224]
 
-What is measured, and how, stands in unlabeled/bench/views.py; `unlabeled bench views` prints the same.
+What is measured, and how, stands in _views.py. It needs the peers: pip install 'unlabeled[peers]'.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import os
 import warnings
 
 from _results import machine, save, section
-
-from unlabeled.bench.views import CASES, FINE_PRINT, measure, table
+from _views import CASES, FINE_PRINT, measure, table
 
 
 def main() -> None:

@@ -35,9 +35,9 @@ def test_verdicts_and_the_machine() -> None:
 
 
 def test_what_is_unknown_is_refused() -> None:
-    with pytest.raises(UserError, match=r"there is no measurement 'stpe', only step, views.*step"):
+    with pytest.raises(UserError, match=r"there is no measurement 'stpe', only step, extract.*step"):
         next(bench("stpe"))
-    with pytest.raises(UserError, match="--profile shows step or views, not growth"):
+    with pytest.raises(UserError, match="--profile shows step, not growth"):
         next(bench("growth", profile=True))
 
 

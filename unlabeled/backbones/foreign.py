@@ -85,7 +85,7 @@ def read_weights(path: str | Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({named[1]})" if named else ""
+        what = f" ({named[1].removeprefix('builtins.')})" if named else ""
         raise UserError(
             f"{path} holds more than tensors and plain values{what}, and reading those would run code; save its "
             "state_dict alone, best as safetensors."

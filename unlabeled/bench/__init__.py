@@ -1,4 +1,4 @@
-"""Measurements that hold on any machine: everything as a ratio to a peer or a floor in the same run."""
+"""Measurements that hold on any machine: everything as a ratio to a floor in the same run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from unlabeled.core.errors import UserError, nearest
 
-BENCHES = ("step", "views", "epoch", "extract", "growth", "probes")
-PROFILED = ("step", "views")
+BENCHES = ("step", "extract", "growth", "probes")
+PROFILED = ("step",)
 
 
 def bench(what: str, rounds: int = 7, profile: bool = False) -> Iterator[str]:
@@ -16,7 +16,7 @@ def bench(what: str, rounds: int = 7, profile: bool = False) -> Iterator[str]:
 
     Args:
         rounds: how often every contender has its turn; figures are medians over the rounds.
-        profile: say instead where the time goes, operation by operation (of a step, or of the views).
+        profile: say instead where the time goes, operation by operation (of a step).
 
     Raises:
         UserError: there is no such measurement, or no profile of it.

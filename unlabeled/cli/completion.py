@@ -10,7 +10,7 @@ FORGETTERS = (
     "laf", "laf_r", "finetune", "l1_sparse", "negative_gradient", "random_label", "boundary_shrink", "boundary_expand",
     "scrub", "bad_teacher", "stochastic_teacher", "ssd", "lfssd", "salun", "duck", "nmc", "lda", "ridge", "head_only",
 )  # fmt: skip
-BENCHES = ("step", "views", "epoch", "extract", "growth", "probes")
+BENCHES = ("step", "extract", "growth", "probes")
 CLEANED = ("unfinished", "checkpoints")
 
 

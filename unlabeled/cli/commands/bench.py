@@ -18,9 +18,9 @@ def bench_command(
         typer.Argument(help=", ".join(completion.BENCHES), autocompletion=completion.one_of(completion.BENCHES)),
     ] = "step",
     rounds: Annotated[int, typer.Option(min=1, help="turns of every contender; figures are medians")] = 7,
-    profile: Annotated[bool, typer.Option("--profile", help="where the time goes instead (step, views)")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="where the time goes instead (step)")] = False,
 ) -> None:
-    """Measure the speed of this machine. Ratios to a peer, or to the bare model, in the same run."""
+    """Measure the speed of this machine. Ratios to the bare model, or another floor, in the same run."""
     from unlabeled.bench import bench
 
     set_quiet(True)

@@ -235,19 +235,3 @@ def table(case: Case, turns: Turns) -> str:
         rate = case.batch * case.batches / turns.median(name)
         lines.append(f"| {name} | {rate:,.0f} | {turns.ratio(name, OURS):.2f} | {span(turns.ratios(name, OURS))} |")
     return "\n".join(lines)
-
-
-def lines(rounds: int) -> Iterator[str]:
-    """The tables of all cases."""
-    for case in CASES.values():
-        yield table(case, measure(case, rounds)) + "\n"
-    yield FINE_PRINT
-
-
-def profiled() -> str:
-    """Where the time of our views goes, 32 pixels."""
-    case = CASES[32]
-    images = torch.from_numpy(photographs(case.batch, case.size, case.size)).permute(0, 3, 1, 2).contiguous()
-    views = our_views(case)
-    views(images)
-    return timing.profile(lambda: [views(images) for _ in range(5)])
