@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from unlabeled.probes import search as search_module
 from unlabeled.probes.arrays import InputError
+from unlabeled.probes.base import ProbeWarning
+from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.indexes import FaissIndex
 from unlabeled.probes.knn import KNNProbe, knn_reading
 from unlabeled.probes.search import search, top
+from unlabeled.probes.suite import run_probes
 
 
 def features(n, dim=8, seed=0):
@@ -165,3 +168,12 @@ def test_forget_refuses_what_the_bank_does_not_hold():
     text = KNNProbe().partial_fit(X, y.astype(str))
     with pytest.raises(InputError, match="text"):
         text.partial_fit(X, y)
+
+
+def test_a_shared_offset_is_said():
+    X, y = np.random.default_rng(0).normal(size=(60, 8)), np.arange(60) % 2
+    with pytest.warns(ProbeWarning, match="share an offset"):
+        KNNProbe().fit(X + 1e3, y)
+    far, near = (FeatureBank.from_arrays(X + offset, y) for offset in (1e3, 0.0))
+    assert any("share an offset" in note for note in run_probes(far, far, ("knn",)).notes)
+    assert not run_probes(near, near, ("knn",)).notes

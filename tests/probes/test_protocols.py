@@ -237,3 +237,11 @@ class TestEpisodes:
             run_episodes(bank(n=40), queries=30)
         with pytest.raises(UserError, match="5 features to centre on, 12 in episodes"):
             run_episodes(bank(), centre=bank(dim=5))
+
+
+def test_probes_that_need_square_sums_refuse_too_many_features():
+    X = np.random.default_rng(0).normal(size=(12, 8193)).astype(np.float32)
+    wide = FeatureBank.from_arrays(X, np.arange(12) % 2)
+    with pytest.raises(UserError, match=r"8,193 x 8,193 .* --probes knn,nmc"):
+        run_probes(wide, wide, ("knn", "lda", "nmc"))
+    assert run_probes(wide, wide, ("knn", "nmc"))["nmc"].accuracy.n == 12

@@ -144,3 +144,24 @@ def test_prototypes_of_few_shot_classes(data):
     wanted = 0.3 * means[5:] + 0.7 * (weight / weight.sum(1, keepdims=True)) @ means[:5]
     assert np.allclose(probe.prototypes()[5:], wanted, rtol=1e-9)
     assert np.allclose(probe.prototypes()[:5], means[:5], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [12, 25, 40, 41, 42])
+def test_ridge_choice_with_fewer_rows_than_features(n):
+    """As generalised cross-validation says by its definition, and near what leave-one-out finds by brute force."""
+    rng = np.random.default_rng(n)
+    y = np.arange(n) % 3
+    X = rng.normal(size=(3, 40))[y] + 2.0 * rng.normal(size=(n, 40))
+    targets = np.where(y[:, None] == np.arange(3), 1.0, -1.0)
+    alphas = np.logspace(-4, 5, 28)
+    ours = RidgeProbe(alphas, relative=False).fit(X, y)
+    centred = X - X.mean(0)
+    left, found = [], []
+    for alpha in alphas:
+        residual = np.eye(n) - 1 / n - centred @ np.linalg.solve(centred.T @ centred + alpha * np.eye(40), centred.T)
+        found.append(((residual @ targets) ** 2).sum() / n / (np.trace(residual) / n) ** 2)
+        rows = [np.delete(np.arange(n), i) for i in range(n)]
+        answers = [Ridge(alpha).fit(X[r], targets[r]).predict(X[i : i + 1])[0] for i, r in enumerate(rows)]
+        left.append(((answers - targets) ** 2).sum())
+    assert np.allclose(ours.path().error, found, rtol=1e-4)
+    assert abs(int(np.argmin(ours.path().error)) - int(np.argmin(left))) <= 2

@@ -182,3 +182,16 @@ def test_the_page_names_every_measure() -> None:
     made = {n for n, f in vars(measures).items() if getattr(f, "__module__", "") == measures.__name__}
     public = {n for n in made if not n.startswith("_")} - {"measure"}
     assert {n for n in public if f"`{n}`" not in DOC.read_text()} == set()
+
+
+def test_finished_models_are_printed_and_written_whatever_happens_to_the_next(
+    cli: Cli, data: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text('{"architecture": "resnet10_small"}')
+    code, out, err = cli(
+        "probe", "pixels", f"local-dir:{tmp_path / 'broken'}", "--data", data, "--probes", "nmc", "--json", "out.json"
+    )
+    assert code == 2, err
+    assert "pixels" in out
+    assert [report["model"] for report in json.loads(Path("out.json").read_text())["reports"]] == ["pixels"]

@@ -55,6 +55,10 @@ class OnFeatures(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no 
         return features
 
 
+class ProbeWarning(UserWarning):
+    """What a reader of a probe's figures should know; a report keeps it among its notes."""
+
+
 class Probe(ClassifierMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn ships no types
     """A classifier on frozen features.
 

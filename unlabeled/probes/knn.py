@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -17,18 +19,20 @@ from unlabeled.probes.arrays import (
     Features,
     InputError,
     Labels,
+    blocks,
     check_finite,
     device_of,
     encode,
     like,
     take,
 )
-from unlabeled.probes.base import Probe, class_codes
+from unlabeled.probes.base import Probe, ProbeWarning, class_codes
 from unlabeled.probes.search import Metric, Neighbours, search, search_on_ranks
 
 if TYPE_CHECKING:
     from unlabeled.probes.indexes import FaissIndex, Kind
 
+SHARED = 0.999  # mean cosine of all rows, above which cosines differ in the fourth digit only
 VOTES = 1 << 22  # votes (rows x classes) held at once: 16 MB
 
 
@@ -175,6 +179,13 @@ class KNNProbe(Probe):
             )
             best = max(self.choices_, key=lambda choice: choice.accuracy)
             self.k_, self.temperature_ = best.k, best.temperature
+        if self.metric == "cosine" and _mean_cosine(features, place) > SHARED:
+            warnings.warn(
+                "kNN: all rows point the same way, for they share an offset far larger than their differences, and "
+                "cosines hardly tell them apart; subtract their mean, or use metric='euclidean'.",
+                ProbeWarning,
+                stacklevel=3,
+            )
         self._index = None
         self.recall_ = self._faiss().recall(min(self.k_, len(features))) if self.index else None
         return self
@@ -279,6 +290,14 @@ class KNNProbe(Probe):
             if value not in allowed:
                 raise InputError(f"KNNProbe: {name} cannot be {value!r}.{nearest(str(value), allowed)}")
         return ks, temperatures
+
+
+def _mean_cosine(features: Features, place: torch.device) -> float:
+    """Of all pairs of rows: the square of the mean of the rows at unit length."""
+    total = torch.zeros(features.shape[1], dtype=torch.float64, device=place)
+    for _, block in blocks(features, place):
+        total += F.normalize(block, dim=1).sum(0, dtype=torch.float64)
+    return float((total / len(features)).square().sum()) if len(features) > 1 else 0.0
 
 
 def _row_parts(found: Neighbours, classes: int) -> list[Neighbours]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import progress
 from unlabeled.probes.arrays import InputError, as_features, as_labels, device_of
-from unlabeled.probes.base import Probe
+from unlabeled.probes.base import Probe, ProbeWarning
 from unlabeled.probes.closed_form import ClosedFormProbe
 from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.knn import KNNProbe
@@ -38,6 +40,10 @@ MAKERS: dict[str, Callable[[int, str | None], Probe]] = {
     "mahalanobis": lambda seed, device: MahalanobisProbe(device=device),
 }
 PROBES = tuple(MAKERS)
+SQUARE = ("logistic", "lda", "ridge", "mahalanobis")
+"""Probes that need D x D numbers."""
+MOST_FEATURES = 8192
+"""For those probes: their sums are several matrices of 512 MB at this D."""
 
 
 @dataclass(frozen=True)
@@ -137,18 +143,26 @@ def run_probes(
             raise UserError(f"the {part} bank has no labels; probes need them (measures such as rankme do not).")
     if train.dim != test.dim:
         raise InputError(f"the banks differ: {train.dim} features in training, {test.dim} in test; use one backbone.")
+    square = [name for name in probes if name in SQUARE]
+    if square and train.dim > MOST_FEATURES:
+        others = ",".join(name for name in probes if name not in SQUARE) or "linear,knn,nmc"
+        raise UserError(
+            f"{', '.join(square)} needs sums of {train.dim:,} x {train.dim:,} numbers, too many for memory (the "
+            f"most is {MOST_FEATURES:,} features); use --probes {others}."
+        )
     labels = as_labels(test.labels, len(test))
     shared: Statistics | None = None
-    results = []
+    results, notes = [], list[str]()
     with progress("probes", len(probes)) as tick:
         for name in probes:
             start = time.perf_counter()
             probe = MAKERS[name](seed, device)
-            if isinstance(probe, ClosedFormProbe):
-                shared = shared or _sums(train, device, second=set(probes) != {"nmc"})
-                probe.from_statistics(shared)
-            else:
-                probe.fit(train)
+            with _noted(notes):
+                if isinstance(probe, ClosedFormProbe):
+                    shared = shared or _sums(train, device, second=any(name in SQUARE for name in probes))
+                    probe.from_statistics(shared)
+                else:
+                    probe.fit(train)
             accuracy = judge(probe.scores(test), labels, probe.classes_)
             results.append(ProbeResult(name, accuracy, _chosen(probe), time.perf_counter() - start))
             tick(1, f"{name} {accuracy.top1:.1%}")
@@ -158,8 +172,21 @@ def run_probes(
         _about(train),
         _about(test),
         seed,
-        _notes(results),
+        (*_notes(results), *notes),
     )
+
+
+@contextmanager
+def _noted(notes: list[str]) -> Iterator[None]:
+    """Collect what probes warn of; other warnings pass."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ProbeWarning)
+        yield
+    for said in caught:
+        if issubclass(said.category, ProbeWarning):
+            notes.append(str(said.message))
+        else:
+            warnings.warn_explicit(said.message, said.category, said.filename, said.lineno)
 
 
 def _sums(bank: FeatureBank, device: str | None, second: bool) -> Statistics:

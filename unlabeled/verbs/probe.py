@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +128,15 @@ def _open(model: str, data: str | None, data_dir: str | None, like: str | None) 
     return splits_to_probe(config, rule_of(source, config))
 
 
-def probe_all(
-    models: Sequence[str],
-    *,
-    json_file: Path | None = None,
-    **settings: Any,
-) -> list[dict[str, Any]]:
-    """Probe several models; a run keeps its own report in ``probes/``, all go to ``json_file`` if given.
+def probe_all(models: Sequence[str], *, json_file: Path | None = None, **settings: Any) -> list[dict[str, Any]]:
+    """The reports of :func:`probe_each`, all of them."""
+    return list(probe_each(models, json_file=json_file, **settings))
 
+
+def probe_each(models: Sequence[str], *, json_file: Path | None = None, **settings: Any) -> Iterator[dict[str, Any]]:
+    """Probe several models, one after the other; what is finished is kept whatever happens to the next.
+
+    A run keeps its own report in ``probes/``, all go to ``json_file`` if given.
     Processes that were started together (torchrun) share out the extraction and the neighbours; rank 0 writes.
     The file holds ``{schema, reports: [report of a model]}`` and gets a picture beside it (docs/probes.md).
     A teacher (or student) that a run kept beside its backbone follows it, for which of them is better is the question.
@@ -148,7 +149,7 @@ def probe_all(
         expect_file(json_file, "probes.json")
     with dist.joined():
         like = next((model for model in models if Run(model).exists()), None)
-        reports = []
+        reports = list[dict[str, Any]]()
         for model in models:
             run, own = Run(model), [probe(model, like=like, **settings)]
             own += [probe(folder, like=model, **settings) for folder in run.also_kept() if run.exists()]
@@ -156,10 +157,10 @@ def probe_all(
                 kept = {**own[0], "compared_with": own[1:]} if own[1:] else own[0]
                 keep_report(run, kept, settings.get("layer"), settings.get("pool"), settings.get("calibrate", False))
             reports += own
-        if dist.rank() == 0 and json_file is not None:
-            atomic_write_json(json_file, {"schema": SCHEMA, "reports": reports})
-            _draw(json_file, reports)
-    return reports
+            if dist.rank() == 0 and json_file is not None:
+                atomic_write_json(json_file, {"schema": SCHEMA, "reports": reports})
+                _draw(json_file, reports)
+            yield from own
 
 
 def keep_report(

@@ -38,10 +38,11 @@ def probe_command(
 ) -> None:
     """Measure what a frozen backbone knows. Accuracy of linear, kNN and other probes on held-out images."""
     from unlabeled.cli.present import show_probes
-    from unlabeled.verbs.probe import probe_all
+    from unlabeled.verbs.probe import probe_each
     from unlabeled.verbs.protocols import Protocols
 
-    reports = probe_all(
+    reports = []
+    found = probe_each(
         models,
         data=data,
         data_dir=data_dir,
@@ -53,4 +54,9 @@ def probe_command(
         seed=seed,
         json_file=json_file,
     )
-    result(show_probes(reports))
+    try:
+        for report in found:
+            reports += [report]
+    finally:  # what is measured is printed, whatever happens to the next model
+        if reports:
+            result(show_probes(reports))
