@@ -15,6 +15,7 @@ from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.judge import attacks, measures
 from unlabeled.forgetting.judge.relearn import RelearnCurve, relearn_curve, relearn_ratio, watched
 from unlabeled.forgetting.judge.reprobe import reprobe
+from unlabeled.probes.measures import linear_cka
 
 
 def test_accuracy_by_hand() -> None:
@@ -141,3 +142,39 @@ def test_reprobing_finds_what_is_there_and_nothing_in_noise() -> None:
     assert min(good.values()) > 0.9
     bad = reprobe(noise[:600], labels, {"test": (noise[600:], test)})
     assert max(bad.values()) < 0.55
+
+
+def test_representations_that_share_nothing_are_not_called_alike_because_images_are_few() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def gaussian(rows: int, dim: int) -> torch.Tensor:
+        return torch.randn(rows, dim, generator=generator)
+
+    x, y = gaussian(100, 512), gaussian(100, 512)
+    assert linear_cka(x, y) == pytest.approx(0.83, abs=0.01), "what the plain estimate says of independent ones"
+    draws = [measures.unbiased_cka(gaussian(100, 512), gaussian(100, 512)) for _ in range(20)]
+    assert abs(float(np.mean(draws))) < 0.02
+    assert measures.unbiased_cka(x, x) == pytest.approx(1)
+    turned = torch.linalg.qr(gaussian(512, 512)).Q
+    assert measures.unbiased_cka(x, 3 * x @ turned + 7) == pytest.approx(1, abs=1e-4)
+    assert math.isnan(measures.unbiased_cka(x[:9], y[:9]))
+    assert math.isnan(measures.unbiased_cka(x, torch.ones(100, 4)))
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(12, 30), (40, 5)])
+def test_unbiased_cka_is_that_of_the_gram_matrices(rows: int, dim: int) -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(rows, dim))
+    y = x @ random.normal(size=(dim, 3)) + random.normal(size=(rows, 3))
+
+    def hsic(a: np.ndarray, b: np.ndarray) -> float:  # Song et al. 2012, eq. 5, as it is printed
+        k, l = a @ a.T, b @ b.T  # noqa: E741
+        np.fill_diagonal(k, 0)
+        np.fill_diagonal(l, 0)
+        one, n = np.ones(len(a)), len(a)
+        middle = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+        return float((np.trace(k @ l) + middle - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3)))
+
+    wanted = hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
+    assert measures.unbiased_cka(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(wanted, rel=1e-9)
+    assert measures.rus(-0.1, 0.5) == 0

@@ -284,6 +284,18 @@ def test_boundary_shrink_labels_are_never_the_own_class(model: Classifier, data:
     assert not (nearest == data.forget.labels).any()
 
 
+def test_boundary_shrink_looks_across_the_boundary_at_pixels_that_an_image_can_have(
+    model: Classifier, data: ForgetData
+) -> None:
+    watched, seen = model.copy(), []
+    watched.extractor.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    nearest_classes(watched, data.forget, 0.9, "cpu")
+    scale = data.forget.preprocess
+    pixels = torch.cat(seen) * torch.tensor(scale.std).view(1, -1, 1, 1) + torch.tensor(scale.mean).view(1, -1, 1, 1)
+    assert pixels.min() >= -1e-6
+    assert pixels.max() <= 1 + 1e-6
+
+
 def test_boundary_expand_starts_from_the_same_function_and_ends_with_the_same_shape(
     model: Classifier, data: ForgetData
 ) -> None:

@@ -184,3 +184,6 @@ def test_without_retraining_only_what_compares_with_it_is_missing(task: Task, tm
     assert rows[2].measures["cka_forget_original"] < 1
     assert not {"rus", "cka_forget_retrained", "activation_distance", "relearn_ratio"} & set(rows[2].measures)
     assert math.isnan(rows[2].time_ratio)
+    other = Task(task.original, task.train, task.test.subset(np.arange(20)), task.split)
+    again = Protocol(other, None, tmp_path).run(LAFS)
+    assert rows[0].folder != again[0].folder, "what was measured on other test images is not read back"

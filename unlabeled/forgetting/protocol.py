@@ -44,6 +44,8 @@ class Row:
     class_accuracy: list[float]
     relearn: dict[str, Any] | None
     folder: str
+    extractor: str = ""
+    """Fingerprint of its extractor alone: the same as the original's where nothing was forgotten inside."""
 
 
 class Protocol:
@@ -105,7 +107,16 @@ class Protocol:
     def _measured(self, label: str, seed: int, trained: Trained, retrained: Trained | None) -> Row:
         model, name = fingerprint(trained.model), "".join(c if c.isalnum() else "-" for c in label)
         gold = "none" if retrained is None else fingerprint(retrained.model)
-        key = _hash(label, seed, model, self._hash, gold, self.task.limit, *_prints(self.data(HeadOnly())))
+        key = _hash(
+            label,
+            seed,
+            model,
+            self._hash,
+            gold,
+            self.task.limit,
+            self.task.test.fingerprint,
+            *_prints(self.data(HeadOnly())),
+        )
         folder = self.out / "rows" / f"{name}-s{seed}-{key}"
         try:
             return Row(**{**json.loads((folder / "row.json").read_text()), "folder": str(folder)})
@@ -131,6 +142,7 @@ class Protocol:
             found.class_accuracy,
             found.relearn,
             str(folder),
+            fingerprint(trained.model.extractor),
         )
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **found.arrays)  # type: ignore[arg-type]  # numpy's stub wants bool for **

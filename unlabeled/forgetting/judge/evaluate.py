@@ -19,7 +19,6 @@ from unlabeled.forgetting.images import LabelledImages, Rows, UnlabelledImages
 from unlabeled.forgetting.judge import attacks, measures
 from unlabeled.forgetting.judge.relearn import RelearnCurve, relearn_curve, relearn_ratio, watched
 from unlabeled.forgetting.judge.reprobe import reprobe
-from unlabeled.probes.measures import linear_cka
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +156,11 @@ class Evaluator:
         return out
 
     def _representation(self, view: View) -> dict[str, float]:
-        out: dict[str, float] = {}
+        out = {"images_forget": float(len(self.sets["forget"]))}
         for name, other in (("retrained", self.retrained), ("original", self.original)):
             if other is not None:
                 for part in ("forget", "retain"):
-                    out[f"cka_{part}_{name}"] = _cka(view.embeddings[part], other.embeddings[part])
+                    out[f"cka_{part}_{name}"] = measures.unbiased_cka(view.embeddings[part], other.embeddings[part])
         if self.retrained is not None:
             out["rus"] = measures.rus(out["cka_forget_retrained"], out["cka_retain_retrained"])
         return out
@@ -209,10 +208,3 @@ class Evaluator:
         labels = torch.cat([self.labels["retain"], self.labels["forget"][rows]])
         tests = {n: (view.embeddings["test"][part], self.labels["test"][part]) for n, part in self.parts.items()}
         return {f"reprobe_{k}": v for k, v in reprobe(embeddings, labels, tests, seed=self.seed).items()}
-
-
-def _cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA; NaN where an embedding has collapsed to a point, and for one or two images (always 0, always 1)."""
-    if len(x) < 3 or min(float(z.double().var(0).sum()) for z in (x, y)) == 0:
-        return math.nan
-    return linear_cka(x, y)

@@ -61,14 +61,18 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     gold = _mean(rows, "retrain", "cka_forget_original")
     for method in dict.fromkeys(row.method for row in rows):
         same = _mean(rows, method, "cka_forget_original")
-        if method in ("original", "retrain") or math.isnan(same):
+        if method in ("original", "retrain"):
             continue
-        if same > 0.999:
+        if _same_inside(rows, method):
             text = "its embeddings are the original's: the representation forgot nothing"
             if (black_box := _mean(rows, method, "test_f")) < 0.05:
                 text += f", although it names the class in {black_box:.1%} of tests"
+        elif same > 0.999:
+            text = "it moved next to nothing: on the forget images its CKA to the original is still above .999"
+        elif math.isnan(same):
+            text = f"{_mean(rows, method, 'images_forget'):.0f} forget images are too few to compare representations by"
         else:
-            text = f"CKA to the original on forget images {same:.2f}"
+            text = f"CKA to the original on {_mean(rows, method, 'images_forget'):.0f} forget images {same:.2f}"
             text += "" if math.isnan(gold) else f" (retrained: {gold:.2f})"
         if regained := _regained(rows, method):
             others = [f"{name} {found}" for name in ("retrain", "original") if (found := _regained(rows, name))]
@@ -78,6 +82,13 @@ def verdict(rows: Sequence[Row]) -> list[str]:
             text += f"; {share[0]:.0%} of the forget images pass for members (retrained: {share[1]:.0%})"
         said.append(f"{method}: {text}.")
     return said + told_apart(rows)
+
+
+def _same_inside(rows: Sequence[Row], method: str) -> bool:
+    """Whether a method left the original's extractor as it was, bit for bit, for every seed."""
+    before = {row.seed: row.extractor for row in rows if row.method == "original"}
+    after = {row.seed: row.extractor for row in rows if row.method == method}
+    return bool(after) and all(print_ and print_ == before.get(seed) for seed, print_ in after.items())
 
 
 def told_apart(rows: Sequence[Row]) -> list[str]:

@@ -51,15 +51,17 @@ class BoundaryShrink(Forgetter):
 
 
 def nearest_classes(model: Classifier, forget: LabelledImages, epsilon: float, device: torch.device | str) -> Tensor:
-    """For each image the likeliest class other than its own after ``x + ε sign(∇ₓ CE)``, ``(N,)``."""
+    """For each image the likeliest class other than its own after ``x + ε sign(∇ₓ CE)``, in [0, 1], ``(N,)``."""
     model.eval()
-    std = torch.tensor(forget.preprocess.std, device=device).view(1, -1, 1, 1)
+    scale = forget.preprocess
+    mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (scale.mean, scale.std))
+    black, white = -mean / std, (1 - mean) / std
     out: list[Tensor] = []
     for images, labels in forget.labelled_batches(256, device):
         images.requires_grad_(True)
         (gradient,) = torch.autograd.grad(F.cross_entropy(model(images), labels), images)
         with torch.no_grad():
-            logits = model(images + epsilon / std * gradient.sign())
+            logits = model((images + epsilon / std * gradient.sign()).clamp(black, white))
             logits.scatter_(1, labels[:, None], -torch.inf)
             out.append(logits.argmax(1).cpu())
     return torch.cat(out)
