@@ -7,7 +7,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unlabeled.core.words import command
@@ -197,6 +197,26 @@ def show_dry_run(facts: dict[str, Any]) -> str:
         elif isinstance(value, list):
             value = ", ".join(value)
         lines.append(f"{name:16} {value}")
+    return "\n".join(lines)
+
+
+def show_evaluation(content: Mapping[str, Any]) -> str:
+    """Models as rows, tasks as columns, the averages; then what was skipped, and why."""
+    tasks, values = content["tasks"], content["values"]
+
+    def row(name: str, average: float | None, found: Mapping[str, float]) -> list[str]:
+        cells = (average, *(found.get(task) for task in tasks))
+        return [name, *("–" if value is None else f"{100 * value:.1f}" for value in cells)]
+
+    rows = [row(model, content["average"][model], values[model]) for model in content["models"]]
+    averages = [value for value in content["average"].values() if value is not None]
+    mean = sum(averages) / len(averages) if averages else None
+    rows.append(row("mean of the models", mean, content["column_mean"]))
+    lines = [table(["model", "average", *tasks], rows, "on held-out images, %; larger is better")]
+    if content["skipped"]:
+        lines += ["", "skipped:", *(f"  {name}: {reason}" for name, reason in content["skipped"].items())]
+    for name, rank in content["rank_correlations"].items():
+        lines.append(f"{name} ranks the models as their average does with a correlation of {rank:+.2f}")
     return "\n".join(lines)
 
 

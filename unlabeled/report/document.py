@@ -50,12 +50,17 @@ def page(runs: Sequence[RunContent], title: str | None = None) -> str:
         "forgetting": ("Forgetting", sections.forgetting(runs)),
         "recipe": ("Recipe and environment", _records(runs)),
     }
+    return shell(title, _subtitle(runs), parts, _summary(runs))
+
+
+def shell(title: str, lead: str, parts: Mapping[str, tuple[str, Markup | None]], summary: Markup | None = None) -> str:
+    """A page of named sections (title, content) under one heading; those without content are left out."""
     shown = {name: part for name, part in parts.items() if part[1]}
     links = [tag("a", key, href=f"#{key}") for key in shown]
     toggle = tag("button", "◐", type="button", id="theme", title="light or dark", aria_label="light or dark")
     body = [
         tag("nav", tag("b", "unlabeled"), links, toggle),
-        tag("header", tag("h1", title), tag("p", _subtitle(runs), class_="hint"), _summary(runs)),
+        tag("header", tag("h1", title), tag("p", lead, class_="hint"), summary),
         tag("main", [blocks.section(key, name, content) for key, (name, content) in shown.items()]),
         tag("footer", f"unlabeled {VERSION} · {time.strftime('%Y-%m-%d %H:%M %Z')}"),
         tag("div", id="tip", role="status", hidden=True),

@@ -6,6 +6,7 @@ from unlabeled.cli.commands import (  # noqa: F401, I001
     data,
     pretrain,
     probe,
+    evaluate,
     forget,
     finetune,
     report,

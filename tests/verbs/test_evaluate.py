@@ -1,0 +1,117 @@
+"""``unlabeled evaluate``: one table of several models, from features that are made once."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import ttest_rel
+
+from unlabeled.cli.present import show_evaluation
+from unlabeled.core.errors import UserError
+from unlabeled.evaluation.suite import Table, builtin_suites, load_suite
+from unlabeled.evaluation.tasks import TASKS, Outcome
+from unlabeled.runs import banks
+from unlabeled.verbs import evaluate as verb
+
+SUITE = """
+- {task: classify, data: DATA, title: linear}
+- {task: few_labels, data: DATA, options: {labels: 2-per-class, draws: 2}}
+- {task: episodes, data: DATA, options: {ways: 2, queries: 3, episodes: 20}}
+- {task: incremental, data: DATA, options: {probe: teen, steps: 2}}
+- {task: retrieval, data: DATA}
+- {task: clusters, data: DATA}
+- {task: unknown, data: DATA, options: {against: "noise:20"}}
+- {task: corrupted, data: DATA, options: {kinds: [contrast], severities: [1]}}
+- {task: erased, data: DATA, options: {class: 1}}
+- {task: classify, data: flowers-102, title: nowhere}
+- {task: segmentation, data: masks, title: masks}
+"""
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Three colours of noisy squares in class folders, and no network."""
+    monkeypatch.setenv("UNLABELED_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 6)):
+        for c, colour in enumerate([(200, 40, 40), (40, 200, 40), (40, 40, 200)]):
+            folder = tmp_path / "colours" / split / f"class{c}"
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = np.clip(np.array(colour) + rng.normal(0, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(SUITE.replace("DATA", str(tmp_path / "colours")))
+    return suite
+
+
+@pytest.mark.slow
+def test_every_task_gives_a_figure_or_a_reason(data, tmp_path, monkeypatch):
+    models = ["pixels", "random:resnet10t"]
+    table = verb.evaluate(models, data, json_file=tmp_path / "e.json", page_file=tmp_path / "e.html")
+    assert len(table.tasks) == 9
+    assert set(table.skipped) == {"nowhere", "masks"}
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert all(-1 <= value <= 1 for values in found["values"].values() for value in values.values())
+    assert found["values"]["pixels"]["linear"] > 0.9  # colours
+    assert found["average"]["pixels"] == pytest.approx(np.mean(list(found["values"]["pixels"].values())))
+    assert {one["task"] for one in found["differences"]} == {"linear", f"corrupted {tmp_path / 'colours'}",
+                                                             f"erased {tmp_path / 'colours'}"}  # fmt: skip
+    page = (tmp_path / "e.html").read_text()
+    assert "flowers-102" in page
+    assert not re.search(r"https?://", page)
+    assert "no folder 'flowers-102'" in show_evaluation(found)
+    # a second call makes no features anew, and finds the same
+    monkeypatch.setattr(banks.Pixels, "forward", None)
+    assert verb.evaluate(["pixels"], data).outcomes["pixels", "linear"].value == found["values"]["pixels"]["linear"]
+
+
+def test_differences_are_paired_and_ranks_correlate():
+    rng = np.random.default_rng(0)
+    images = {name: (rng.random(200) < share).astype(float) for name, share in (("a", 0.9), ("b", 0.6), ("c", 0.3))}
+    outcomes = {(name, "t"): Outcome(float(x.mean()), {}, x) for name, x in images.items()}
+    ranks = {"a": {"rankme": 9.0}, "b": {"rankme": 7.0}, "c": {"rankme": 8.0}}
+    table = Table(("a", "b", "c"), ("t",), {}, outcomes, ranks)
+    one = table.differences()[0]
+    wanted = ttest_rel(images["a"], images["b"]).confidence_interval(0.95)
+    assert one["interval"] == pytest.approx([wanted.low, wanted.high])
+    assert one["difference"] == pytest.approx(images["a"].mean() - images["b"].mean())
+    assert table.rank_correlations() == {"rankme": pytest.approx(0.5)}
+
+
+def test_the_suites_of_the_package_can_be_read():
+    for name in builtin_suites():
+        assert {task.task for task in load_suite(name)} <= set(TASKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task: classify", "must be a YAML list"),
+        ("- [", "cannot be read as YAML"),
+        ("- {task: clasify, data: x}", "Did you mean 'classify'"),
+        ("- {task: classify}", "task 1: data"),
+        ("- {task: classify, data: x, sise: 3}", "sise"),
+        ("- {task: classify, data: x}\n- {task: classify, data: x}", "two tasks"),
+        ("- {task: classify, data: fashion-mini, options: {prob: knn}}", "Did you mean 'probe'"),
+        ("- {task: classify, data: fashion-mini, options: {probe: 3}}", "must be a str"),
+        ("- {task: classify, data: nowhere}", "no folder 'nowhere'"),
+        ("- {task: classify, data: 'noise:9'}", "needs labels"),
+    ],
+)
+def test_a_broken_suite_is_said_in_one_line(text, said, tmp_path):
+    (tmp_path / "suite.yaml").write_text(text)
+    with pytest.raises(UserError, match=said) as caught:
+        verb.evaluate(["pixels"], tmp_path / "suite.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_models():
+    with pytest.raises(UserError, match="at least one model"):
+        verb.evaluate([])
+    with pytest.raises(UserError, match="named twice"):
+        verb.evaluate(["pixels", "pixels"])
+    with pytest.raises(UserError, match="no suite 'smal'"):
+        verb.evaluate(["pixels"], "smal")

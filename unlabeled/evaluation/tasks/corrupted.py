@@ -1,0 +1,35 @@
+"""Accuracy on corrupted test images of a probe that saw clean ones."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from unlabeled.evaluation.corruptions import CORRUPTIONS, corrupt
+from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
+from unlabeled.evaluation.tasks.options import choice, options
+from unlabeled.probes.suite import MAKERS
+
+
+def corrupted(config: TaskConfig, bench: Workbench) -> Outcome:
+    """Mean accuracy over corruptions and severities; ``relative`` is its share of the clean accuracy.
+
+    Options: ``probe`` (``logistic``), ``kinds`` (all), ``severities`` ([1, 3, 5]).
+    """
+    chosen = options(config, probe="logistic", kinds=list(CORRUPTIONS), severities=[1, 3, 5])
+    probe = choice(config, "probe", chosen["probe"], MAKERS)(bench.seed, None).fit(bench.bank(config, "train"))
+    clean = bench.bank(config, "test")
+    accuracy = probe.score(clean.features, clean.labels)
+    right, measures = [], {"clean": accuracy}
+    for kind in chosen["kinds"]:
+        of_kind = []
+        for severity in chosen["severities"]:
+            change = functools.partial(corrupt, kind=kind, severity=severity, seed=bench.seed)
+            bank = bench.bank(config, "test", change=change)
+            of_kind.append((np.asarray(probe.predict(bank.features)) == bank.labels).astype(float))
+        measures[kind] = float(np.mean(of_kind))
+        right += of_kind
+    per_image = np.mean(right, axis=0)
+    value = float(per_image.mean())
+    return Outcome(value, {**measures, "relative": value / accuracy if accuracy else 0.0}, per_image)

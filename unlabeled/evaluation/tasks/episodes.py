@@ -1,0 +1,18 @@
+"""Accuracy over small episodes of classes that the probe has never seen."""
+
+from __future__ import annotations
+
+from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
+from unlabeled.evaluation.tasks.options import options
+from unlabeled.probes.fewshot import run_episodes
+
+
+def episodes(config: TaskConfig, bench: Workbench) -> Outcome:
+    """Nearest class mean by cosine in episodes of the test split.
+
+    Options: ``ways`` (5), ``shots`` (1), ``queries`` (15), ``episodes`` (600), ``split`` (``test``).
+    """
+    chosen = options(config, ways=5, shots=1, queries=15, episodes=600, split="test")
+    bank = bench.bank(config, chosen.pop("split"))
+    found = run_episodes(bank, **chosen, seed=bench.seed)
+    return Outcome(found.accuracy, {"accuracy": found.accuracy})

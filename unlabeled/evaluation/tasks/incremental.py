@@ -1,0 +1,16 @@
+"""Accuracy after the last step when classes arrive in steps and no row is kept."""
+
+from __future__ import annotations
+
+from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
+from unlabeled.evaluation.tasks.options import choice, options
+from unlabeled.probes.incremental import MAKERS, run_incremental
+
+
+def incremental(config: TaskConfig, bench: Workbench) -> Outcome:
+    """Options: ``probe``, one that learns class by class (``nmc``), ``steps`` (5)."""
+    chosen = options(config, probe="nmc", steps=5)
+    choice(config, "probe", chosen["probe"], MAKERS)
+    train, test = bench.bank(config, "train"), bench.bank(config, "test")
+    [found] = run_incremental(train, test, [chosen["probe"]], steps=chosen["steps"], seed=bench.seed).results
+    return Outcome(found.final, {"final": found.final, "average": found.average})
