@@ -274,8 +274,9 @@ def _two_loops(gradient: Tensor, steps: list[Tensor], changes: list[Tensor], dia
         q -= alpha * change
         pairs.append((step, change, rho, alpha))
     q /= diagonal
-    if steps:
-        q *= float((steps[-1] * changes[-1]).sum()) / float((changes[-1].square() / diagonal).sum())
+    # the square of a tiny change can be 0: then the diagonal is left as it is
+    if steps and (curved := float((changes[-1].square() / diagonal).sum())) > 0:
+        q *= float((steps[-1] * changes[-1]).sum()) / curved
     for step, change, rho, alpha in reversed(pairs):
         q += (alpha - rho * float((change * q).sum())) * step
     return q

@@ -37,9 +37,8 @@ def _figures(content: Mapping[str, Any]) -> Markup:
 
     rows = []
     for i, model in enumerate(content["models"]):
-        cells = [
-            blocks.figure(c[i], percent(c[i]), strong=c[i] is not None and c[i] == best(c)) for c in columns.values()
-        ]
+        own = [(column[i], column[i] is not None and column[i] == best(column)) for column in columns.values()]
+        cells = [blocks.figure(value, percent(value), strong=strong) for value, strong in own]
         rows.append(tag("tr", tag("td", tag("i", class_=f"dot r{i % 6}"), model), cells))
     known = [[value for value in column if value is not None] for column in columns.values()]
     mean = [sum(column) / len(column) if column else None for column in known]
