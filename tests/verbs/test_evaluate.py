@@ -16,15 +16,15 @@ from unlabeled.runs import banks
 from unlabeled.verbs import evaluate as verb
 
 SUITE = """
-- {task: classify, data: DATA, title: linear}
-- {task: few_labels, data: DATA, options: {labels: 2-per-class, draws: 2}}
-- {task: episodes, data: DATA, options: {ways: 2, queries: 3, episodes: 20}}
-- {task: incremental, data: DATA, options: {probe: teen, steps: 2}}
-- {task: retrieval, data: DATA}
-- {task: clusters, data: DATA}
-- {task: unknown, data: DATA, options: {against: "noise:20"}}
-- {task: corrupted, data: DATA, options: {kinds: [contrast], severities: [1]}}
-- {task: erased, data: DATA, options: {class: 1}}
+- {task: classify, size: 12, data: DATA, title: linear}
+- {task: few_labels, size: 12, data: DATA, options: {labels: 2-per-class, draws: 2}}
+- {task: episodes, size: 12, data: DATA, options: {ways: 2, queries: 3, episodes: 20}}
+- {task: incremental, size: 12, data: DATA, options: {probe: teen, steps: 2}}
+- {task: retrieval, size: 12, data: DATA}
+- {task: clusters, size: 12, data: DATA}
+- {task: unknown, size: 12, data: DATA, options: {against: "noise:20"}}
+- {task: corrupted, size: 12, data: DATA, options: {kinds: [contrast], severities: [1]}}
+- {task: erased, size: 12, data: DATA, options: {class: 1}}
 - {task: classify, data: flowers-102, title: nowhere}
 - {task: segmentation, data: masks, title: masks}
 """
@@ -40,7 +40,7 @@ def data(tmp_path, monkeypatch):
             folder = tmp_path / "colours" / split / f"class{c}"
             folder.mkdir(parents=True)
             for i in range(count):
-                pixels = np.clip(np.array(colour) + rng.normal(0, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
+                pixels = np.clip(np.array(colour) + rng.normal(0, 60, (12, 12, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     suite = tmp_path / "suite.yaml"
     suite.write_text(SUITE.replace("DATA", str(tmp_path / "colours")))
