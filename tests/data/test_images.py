@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlabeled.core.errors import UserError
-from unlabeled.data.images import ImageSet, fingerprint_of, holdout
+from unlabeled.data.images import ImageSet, fingerprint_of
+from unlabeled.data.rows import holdout, shares
 
 
 def _set(n: int = 20, **arguments: Any) -> ImageSet:
@@ -150,3 +151,19 @@ def test_pages_of_a_map_are_let_go_of(tmp_path: Path, monkeypatch: pytest.Monkey
     for _ in range(3):
         assert np.array_equal(mapped.gather(rows).numpy(), pixels[rows])
     assert ImageSet.from_arrays(pixels)._mapping is None
+
+
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8), fraction=st.floats(0.01, 0.99), data=st.data())
+def test_shares_are_the_largest_remainders(sizes, fraction, data):
+    """Beyond the floors, the largest remainders give, and no class is emptied before the others have given."""
+    low = sum(int(size * fraction) for size in sizes)
+    total = data.draw(st.integers(low, min(low + len(sizes), sum(sizes) - 1))) if low < sum(sizes) else low
+    found = shares(np.array(sizes), fraction, total)
+    floors = np.floor(np.array(sizes) * fraction).astype(int)
+    more = found - floors
+    assert found.sum() == total
+    assert set(more) <= {0, 1}
+    rest = np.array(sizes) * fraction - floors
+    room = floors + 1 < np.array(sizes)
+    assert not more[~room].any() or more[room].all()
+    assert max(rest[room & (more == 0)], default=-1) <= min(rest[room & (more == 1)], default=1)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from unlabeled.core.errors import UserError
+from unlabeled.data.rows import held_out, per_class, share
 from unlabeled.probes import incremental, intervals, run_episodes, run_few_labels, run_incremental, run_probes
 from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.fetril import FeTrILProbe
 from unlabeled.probes.lda import LDAProbe
 from unlabeled.probes.logistic import LogisticProbe
 from unlabeled.probes.scoring import judge
-from unlabeled.probes.splits import held_out, per_class, share
 from unlabeled.probes.storage import load, save
 
 

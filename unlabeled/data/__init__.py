@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from unlabeled.data.catalog import open_data as open_data
     from unlabeled.data.images import BadFile as BadFile
     from unlabeled.data.images import ImageSet as ImageSet
-    from unlabeled.data.images import holdout as holdout
+    from unlabeled.data.rows import holdout as holdout
     from unlabeled.data.spec import ViewSpec as ViewSpec
     from unlabeled.data.views import Views as Views
 
 _HOMES = {
     "DataEntry": "catalog", "list_data": "catalog", "open_data": "catalog",
-    "BadFile": "images", "ImageSet": "images", "holdout": "images",
+    "BadFile": "images", "ImageSet": "images", "holdout": "rows",
     "ViewSpec": "spec", "Views": "views",
 }  # fmt: skip
 

@@ -255,33 +255,3 @@ def fingerprint_of(pixels: Pixels) -> str:
     for start in range(0, len(pixels), 4096):
         digest.update(np.ascontiguousarray(pixels[start : start + 4096]).data)
     return digest.hexdigest()
-
-
-def holdout(n: int, labels: Labels | None, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split ``n`` rows into ``(kept, held)``, both sorted, disjoint and together everything.
-
-    ``round(fraction * n)`` rows are held, at least one on either side. With labels the split is stratified:
-    each class gives its share, rounded up or down (largest remainders first).
-
-    Raises:
-        ValueError: ``fraction`` is not inside (0, 1), there are fewer than two rows, or not ``n`` labels.
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction must lie between 0 and 1, not {fraction}")
-    if n < 2 or (labels is not None and len(labels) != n):
-        raise ValueError(f"cannot split {n} rows" + ("" if labels is None else f" with {len(labels)} labels"))
-    groups = np.zeros(n, dtype=np.int64) if labels is None else np.unique(labels, return_inverse=True)[1].reshape(-1)
-    sizes = np.bincount(groups)
-    share = sizes * fraction
-    counts = np.floor(share).astype(np.int64)
-    missing = min(max(round(n * fraction), 1), n - 1) - int(counts.sum())
-    # A class never gives its last row while the total allows another to give.
-    order = np.lexsort((np.arange(len(sizes)), -(share - counts), counts + 1 >= sizes))
-    counts[order[:missing]] += 1
-    from unlabeled.core import rng  # imports torch, which listing data can do without
-
-    shuffled = rng.numpy_generator("holdout", seed).permutation(n)
-    shuffled = shuffled[np.argsort(groups[shuffled], kind="stable")]
-    starts = np.cumsum(sizes) - sizes
-    held = np.sort(np.concatenate([shuffled[a : a + k] for a, k in zip(starts, counts, strict=True)]))
-    return np.setdiff1d(np.arange(n), held, assume_unique=True), held.astype(np.int64)

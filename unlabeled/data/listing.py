@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from unlabeled.core.errors import UserError
-from unlabeled.data.images import BadFile, Labels, Pixels, Rows, holdout
+from unlabeled.data.images import BadFile, Labels, Pixels, Rows
+from unlabeled.data.rows import holdout
 
 Raw = Path | bytes | Image.Image | np.ndarray[Any, np.dtype[Any]]
 """An image file, an image file's bytes, a picture, or an array (H, W), (H, W, C) or (C, H, W)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,14 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from unlabeled.core.errors import UserError
 from unlabeled.core.progress import progress
 from unlabeled.core.rng import numpy_generator
+from unlabeled.data.rows import labelled_rows
 from unlabeled.probes.arrays import InputError, Labels, Rows, as_features, as_labels, device_of, take
 from unlabeled.probes.base import class_codes
 from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.intervals import mean_interval
-from unlabeled.probes.splits import per_class, share
 from unlabeled.probes.statistics import Statistics
 from unlabeled.probes.suite import run_probes
 
@@ -55,29 +53,6 @@ class FewLabelsReport:
             "seed": self.seed,
             "probes": {r.name: asdict(r) for r in self.results},
         }
-
-
-def labelled_rows(codes: Rows, labels: str, *keys: int | str) -> Rows:
-    """Draw the rows whose labels may be used, stratified, at least one of every class.
-
-    Args:
-        codes: (N,) class of each row, 0-based.
-        labels: ``"10%"`` or ``"5-per-class"``.
-        keys: what determines the draw.
-
-    Raises:
-        UserError: another form.
-
-    >>> labelled_rows(np.array([0, 0, 0, 1, 1, 1]), "1-per-class", 0).shape
-    (2,)
-    """
-    fraction = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", labels.strip())
-    number = re.fullmatch(r"(\d+)-per-class", labels.strip())
-    if fraction and 0 < float(fraction[1]) <= 100:
-        return share(codes, float(fraction[1]) / 100, *keys)
-    if number and int(number[1]) >= 1:
-        return per_class(codes, min(int(number[1]), len(codes)), *keys)
-    raise UserError(f"labels={labels!r} is not understood; write a share such as '10%' or a number as '5-per-class'.")
 
 
 def run_few_labels(

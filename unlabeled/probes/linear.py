@@ -13,9 +13,9 @@ from torch import Tensor
 
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import torch_generator
+from unlabeled.data.rows import held_out
 from unlabeled.probes.arrays import Features, InputError, Rows, take
 from unlabeled.probes.base import SoftmaxProbe, at_least_two, class_codes
-from unlabeled.probes.splits import held_out
 from unlabeled.probes.stacked import Head, Normalise, Scaling, Stack, scaling_of
 
 NORMALISATIONS: tuple[Normalise, ...] = ("none", "l2", "scale", "standard")

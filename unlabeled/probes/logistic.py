@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.data.rows import held_out
 from unlabeled.probes.arrays import Features, InputError, Rows, take
 from unlabeled.probes.base import SoftmaxProbe, at_least_two, class_codes
-from unlabeled.probes.splits import held_out
 
 LAMBDAS = tuple(float(v) for v in np.logspace(-1, -8, 15))
 MEMORY = 8  # pairs of steps and gradient changes that L-BFGS remembers

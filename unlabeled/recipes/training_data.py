@@ -11,10 +11,9 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.pixels import PixelRule
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
+from unlabeled.data.rows import Rows, labelled_rows
 from unlabeled.forgetting.forget_sets import PRINT, ForgetSplit, Prints, forget_split
 from unlabeled.forgetting.images import UnlabelledImages
-from unlabeled.probes.arrays import Rows
-from unlabeled.probes.fewshot import labelled_rows
 from unlabeled.recipes.schema import DataConfig, Recipe
 from unlabeled.ssl.methods import METHODS
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from unlabeled.core.errors import UserError
+from unlabeled.data.rows import labelled_rows
 from unlabeled.probes import FeatureBank, run_episodes, run_few_labels, run_incremental
 from unlabeled.probes.arrays import Labels
-from unlabeled.probes.fewshot import episode_classes, labelled_rows
+from unlabeled.probes.fewshot import episode_classes
 from unlabeled.probes.incremental import steps_to_test
 
 

@@ -10,10 +10,10 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from unlabeled.data.rows import held_out
 from unlabeled.probes.arrays import InputError, blocks, device_of, like, take
 from unlabeled.probes.base import OnFeatures, at_least_two, class_codes
 from unlabeled.probes.logistic import LogisticProbe
-from unlabeled.probes.splits import held_out
 
 
 class INLP(TransformerMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn ships no types

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlabeled.data.rows import share
 from unlabeled.probes.knn import KNNProbe
 from unlabeled.probes.linear import LinearProbe
-from unlabeled.probes.splits import share
 
 
 def reprobe(
