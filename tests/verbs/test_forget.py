@@ -99,6 +99,17 @@ def test_a_backbone_without_head_is_judged_by_what_it_embeds(home: Path, tmp_pat
     assert [(r.method, r.seed) for r in result.rows] == [("original", 0), ("laf", 0), ("original", 1), ("laf", 1)]
     assert not (tmp_path / "out" / "classifier").exists()
     assert result.rows[1].measures["cka_forget_original"] < 1
+    # Training that goes on from it leaves out what it forgot, unasked; the explicit word takes it in, and is recorded.
+    left_out = ForgetSplit.load(tmp_path / "out" / "forgetting" / "left_out.npz")
+    start = (f"data=npz:{home / 'data.npz'}", "epochs=0", f"backbone.weights={tmp_path / 'out'}")
+    unasked = pretrain("simclr", tmp_path / "unasked", overrides=start)
+    assert unasked.read_json("data.json")["images"] == len(left_out.retain_rows) == 144
+    assert Path(unasked.recipe().data.without) == (tmp_path / "out" / "forgetting" / "left_out.npz").resolve()
+    again = (*start[:2], f"backbone.weights={unasked.backbone}")
+    assert pretrain("simclr", tmp_path / "next", overrides=again).read_json("data.json")["images"] == 144
+    asked = pretrain("simclr", tmp_path / "asked", overrides=(*start, "data.without=null"))
+    assert asked.read_json("data.json")["images"] == 180
+    assert asked.recipe().data.without is None
 
 
 def test_a_self_supervised_backbone_is_pretrained_again_without_the_images(home: Path, tmp_path: Path) -> None:

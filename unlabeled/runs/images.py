@@ -11,7 +11,7 @@ from unlabeled.core.pixels import PixelRule
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
 from unlabeled.data.listing import HELD_FRACTION, NoTestSplit
-from unlabeled.recipes.schema import DataConfig
+from unlabeled.recipes.schema import DataConfig, Recipe
 from unlabeled.recipes.training_data import held_out, open_split, retained
 from unlabeled.runs.folder import Run
 
@@ -52,6 +52,19 @@ def left_out_of(run: Run) -> str | None:
     if run.left_out.is_file():
         return str(run.left_out.resolve())
     return run.recipe().data.without if run.exists() else None
+
+
+def honoured(recipe: Recipe) -> Recipe:
+    """The recipe without the images that the run it starts from must not see, unless it sets ``data.without``."""
+    start = recipe.backbone.weights
+    if start is None or "without" in recipe.data.model_fields_set:
+        return recipe
+    folder = Path(start.removeprefix("local-dir:")).expanduser()
+    source = next((run for run in (Run(folder), Run(folder.parent)) if run.exists()), None)
+    if source is None or source.recipe().data.name != recipe.data.name or (path := left_out_of(source)) is None:
+        return recipe
+    say(f"what {source.folder} must not see is left out here, too (data.without=null takes it in again)")
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"without": path})})
 
 
 def rule_of(run: Run, data: DataConfig) -> PixelRule | None:

@@ -21,6 +21,7 @@ from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.folder import Run, command_line, same_recipe
 from unlabeled.runs.health import Health
+from unlabeled.runs.images import honoured
 from unlabeled.runs.loggers import close_loggers, make_loggers
 from unlabeled.runs.models import settled
 from unlabeled.runs.outcome import describe, keep_outcome
@@ -67,7 +68,7 @@ def pretrain(
         recipe = load_recipe(recipe, overrides, settings)
     elif overrides or settings:
         raise UserError("settings are for recipes by name; change a Recipe object with model_copy(update=...) instead.")
-    recipe = settled(recipe)
+    recipe = honoured(settled(recipe))
     run = Run(out if out is not None else default_folder(recipe))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{run.folder} is a file; choose another --out.")
@@ -206,7 +207,7 @@ def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
 
 def dry_run(recipe: Recipe) -> dict[str, Any]:
     """Check everything, build the model, make one step, and say what training would be."""
-    recipe = settled(recipe)
+    recipe = honoured(settled(recipe))
     ready = prepare(recipe)
     shuffled = Shuffled(len(ready.images), recipe.batch_size)
     steps, most = shuffled.batches_per_epoch(), "at most " if ready.method.needs_prepare else ""
