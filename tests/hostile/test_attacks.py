@@ -31,6 +31,7 @@ from unlabeled.recipes.resolve import load_recipe
 from unlabeled.runs.folder import Run
 from unlabeled.ssl.pseudo_labels import AutoencoderConfig, pseudo_labels
 from unlabeled.verbs.pretrain import default_folder, pretrain
+from unlabeled.verbs.probe import keep_report
 from unlabeled.verbs.report import report
 
 NET = "backbone.args={layers: [1, 1, 1, 1], channels: [4, 4, 8, 8], stem_stride: 2}"
@@ -246,7 +247,7 @@ REFUSED: dict[str, Attack] = {
     ),
     "probes folder that leads elsewhere": (
         lambda r: link(r, "probes"),
-        lambda r: unlabeled.verbs.probe.keep_report(Run(r), {"data": "x", "probes": {}}),
+        lambda r: keep_report(Run(r), {"data": "x", "probes": {}}),
     ),
     "forget split that holds code": (lambda r: evil_npy(r / "split.npz"), lambda r: ForgetSplit.load(r / "split.npz")),
     "data that holds code": (lambda r: evil_npy(r / "x.npz"), lambda r: open_data(f"npz:{r / 'x.npz'}")),
