@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _results import machine, save, section
 
 from unlabeled.data import open_data
+from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting import methods as m
 from unlabeled.forgetting.classifier import Classifier, paper_cnn
 from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.epochs import Checkpoint, Seconds
-from unlabeled.forgetting.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.judge.measures import accuracy

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.classifier import Classifier, reinitialised
 from unlabeled.forgetting.contract import ForgetData
-from unlabeled.forgetting.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.images import LabelledImages, PixelArray, Preprocess
 from unlabeled.forgetting.methods.retrain import RetrainConfig, train_classifier
 

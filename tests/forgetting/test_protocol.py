@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from unlabeled.core.errors import UserError
+from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.classifier import Classifier, fingerprint
-from unlabeled.forgetting.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.images import LabelledImages
 from unlabeled.forgetting.judge.evaluate import Evaluator, Task
 from unlabeled.forgetting.judge.tables import ACCURACY, PROBES, REPRESENTATION, table, told_apart, values, verdict

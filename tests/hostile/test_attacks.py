@@ -23,8 +23,8 @@ from unlabeled import backbones
 from unlabeled.backbones.interop import load_weights
 from unlabeled.core.errors import UserError
 from unlabeled.data import open_data
+from unlabeled.data.forget_sets import ForgetSplit
 from unlabeled.forgetting.epochs import Checkpoint
-from unlabeled.forgetting.forget_sets import ForgetSplit
 from unlabeled.probes import storage
 from unlabeled.probes.store import Store
 from unlabeled.recipes.resolve import load_recipe

@@ -83,7 +83,7 @@ def test_the_views_are_those_of_the_first_step(runs: dict[str, Run], monkeypatch
 
 
 def test_images_that_a_run_never_saw_are_not_among_its_neighbours(runs: dict[str, Run], tmp_path: Path) -> None:
-    from unlabeled.forgetting.forget_sets import forget_split
+    from unlabeled.data.forget_sets import forget_split
 
     recipe = runs["simclr"].recipe()
     labels = np.load(recipe.data.name.removeprefix("npz:"))["y_train"]

@@ -12,7 +12,7 @@ _WHERE = {
     "Checkpoint": "epochs",
     "Classifier": "classifier",
     "ForgetData": "contract",
-    "ForgetSplit": "forget_sets",
+    "ForgetSplit": ".data.forget_sets",
     "Forgetter": "contract",
     "LAF": "methods.laf",
     "LAFConfig": "methods.laf",
@@ -25,7 +25,7 @@ _WHERE = {
     "RetrainConfig": "methods.retrain",
     "Task": "judge.evaluate",
     "UnlabelledImages": "images",
-    "forget_split": "forget_sets",
+    "forget_split": ".data.forget_sets",
     "paper_cnn": "classifier",
     "retrain_by": "protocol",
     "table": "judge.tables",
@@ -40,7 +40,7 @@ __all__ = sorted(_WHERE)
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.core.model_input import normalised, sized
+from unlabeled.data.prints import pixel_prints
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Key = tuple[int | str, ...]
@@ -93,11 +94,7 @@ class UnlabelledImages:
 
     def image_fingerprints(self) -> list[str]:
         """A hash of each image's stored pixels, in order: what a deletion record names."""
-        out: list[str] = []
-        for start in range(0, len(self), 1024):
-            pixels = self._pixels.gather(self.rows[start : start + 1024]).numpy()
-            out += [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in pixels]
-        return out
+        return pixel_prints(self._pixels, self.rows)
 
     def batch(self, positions: Rows, device: torch.device | str = "cpu") -> Tensor:
         """Normalised float32 ``(B, C, H, W)`` of the images at ``positions`` (of this object, not of the store)."""

@@ -11,9 +11,9 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.pixels import PixelRule
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet, open_data
+from unlabeled.data.forget_sets import PRINT, ForgetSplit, Prints, forget_split
+from unlabeled.data.prints import pixel_prints as image_prints
 from unlabeled.data.rows import Rows, labelled_rows
-from unlabeled.forgetting.forget_sets import PRINT, ForgetSplit, Prints, forget_split
-from unlabeled.forgetting.images import UnlabelledImages
 from unlabeled.recipes.schema import DataConfig, Recipe
 from unlabeled.ssl.methods import METHODS
 
@@ -126,7 +126,7 @@ def _known(split: ForgetSplit, images: ImageSet) -> Mask:
 
 def pixel_prints(images: ImageSet) -> Prints:
     """``(N,)`` hashes of the images' pixels, as they are decoded for training."""
-    return np.array(UnlabelledImages(images).image_fingerprints(), dtype=PRINT)
+    return np.array(image_prints(images), dtype=PRINT)
 
 
 def _as_asked(images: ImageSet, recipe: Recipe) -> ImageSet:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from unlabeled.core import run_files
 from unlabeled.data import ImageSet
+from unlabeled.data.forget_sets import forget_split
 from unlabeled.forgetting.classifier import Classifier, paper_cnn
 from unlabeled.forgetting.epochs import Checkpoint
-from unlabeled.forgetting.forget_sets import forget_split
 from unlabeled.forgetting.images import LabelledImages, Preprocess
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.methods.laf import LAF, LAFConfig

@@ -17,10 +17,10 @@ from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json, atomic_write_text, cache_dir
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
+from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.contract import Forgetter
 from unlabeled.forgetting.epochs import Checkpoint
-from unlabeled.forgetting.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.judge.tables import ACCURACY, LEAKAGE, REPRESENTATION, table, verdict

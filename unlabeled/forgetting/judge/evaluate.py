@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from unlabeled.core import rng
+from unlabeled.data.forget_sets import ForgetSplit
 from unlabeled.forgetting.classifier import Classifier, reinitialised
 from unlabeled.forgetting.contract import need_labels
 from unlabeled.forgetting.embed import apply_head, embed_all
-from unlabeled.forgetting.forget_sets import ForgetSplit
 from unlabeled.forgetting.images import LabelledImages, Rows, UnlabelledImages
 from unlabeled.forgetting.judge import attacks, measures
 from unlabeled.forgetting.judge.relearn import RelearnCurve, relearn_curve, relearn_ratio, watched

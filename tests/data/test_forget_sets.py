@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unlabeled.core.errors import UserError
-from unlabeled.forgetting.forget_sets import ForgetSplit, forget_split
+from unlabeled.data.forget_sets import ForgetSplit, forget_split
 
 LABELS = np.arange(200) % 10  # classes in turn, as real data has them: labels of sorted rows differ from row to row
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from unlabeled.core import files, rng
 from unlabeled.core.errors import UserError, nearest
-from unlabeled.forgetting.requests import rows_of_files, rows_of_numbers
+from unlabeled.data.requests import rows_of_files, rows_of_numbers
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 PRINT = "S32"  # 16 bytes as hexadecimal digits, as deletion records name them
