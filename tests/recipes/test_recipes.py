@@ -198,3 +198,10 @@ def test_settings_are_typed_nested_or_dotted() -> None:
 def test_other_projects_words_are_understood_in_the_message(theirs: str, ours: str) -> None:
     with pytest.raises(UserError, match=f"Did you mean '{ours}'"):
         load_recipe("simclr", [f"{theirs}=1"])
+
+
+def test_a_run_of_an_older_version_is_still_read(tmp_path: Path) -> None:
+    content = yaml.safe_load(recipe_yaml(load_recipe("simclr")))
+    content["hardware"]["strategy"] = "auto"  # was written into every run, and never read
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    assert load_recipe(tmp_path / "recipe.yaml") == load_recipe("simclr")

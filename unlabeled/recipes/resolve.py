@@ -79,6 +79,7 @@ def check_recipe(content: dict[str, Any], where: str) -> Recipe:
             f"{where}: schema_version {version!r} is not the one this version reads ({SCHEMA}); "
             "run it with the version that wrote it, or start from a recipe of `unlabeled recipes`."
         )
+    content = _without_gone(content)
     if "method" not in content:
         raise UserError(f"{where}: the key 'method' is missing; give one of {', '.join(METHODS)}.")
     try:
@@ -90,6 +91,19 @@ def check_recipe(content: dict[str, Any], where: str) -> Recipe:
         raise explain(error, Recipe, where, known.Config if known else None) from error
     except RecursionError as error:
         raise UserError(f"{where}: the recipe is nested too deeply.") from error
+
+
+GONE = (("hardware", "strategy"),)
+"""Settings that older versions wrote into every run, and that never did anything."""
+
+
+def _without_gone(content: dict[str, Any]) -> dict[str, Any]:
+    """The recipe without settings that older runs hold and this version has no more."""
+    for section, name in GONE:
+        inner = content.get(section)
+        if isinstance(inner, dict) and name in inner:
+            content = {**content, section: {key: value for key, value in inner.items() if key != name}}
+    return content
 
 
 def recipe_yaml(recipe: Recipe) -> str:
