@@ -38,7 +38,7 @@ def said(images: ImageSet) -> str:
 @pytest.mark.parametrize("dtype", ["uint16", "int32", "int64"])
 def test_integers_take_the_depth_that_holds_the_training_images(tmp_path, depth, top, dtype):
     images = [RNG.integers(0, top + 1, (8, 8)).astype(dtype) for _ in range(12)]
-    images[0][0, 0] = top
+    images[0][0, 0], images[0][0, 1] = top, 0
     opened = open_data(arrays(tmp_path / "d", images), "all")
     high = 2**depth - 1
     assert opened.rule.integers == (0, high)
