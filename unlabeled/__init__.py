@@ -18,6 +18,7 @@ _HOME = {
     "forget": "unlabeled.verbs.forget",
     "load_backbone": "unlabeled.runs.models",
     "load_recipe": "unlabeled.recipes.resolve",
+    "neighbours": "unlabeled.verbs.neighbours",
     "open_data": "unlabeled.data",
     "pretrain": "unlabeled.verbs.pretrain",
     "probe": "unlabeled.verbs.probe",
@@ -32,6 +33,7 @@ __all__ = [
     "forget",
     "load_backbone",
     "load_recipe",
+    "neighbours",
     "open_data",
     "pretrain",
     "probe",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from unlabeled.recipes.schema import Recipe
     from unlabeled.runs.models import embed, load_backbone
     from unlabeled.verbs.forget import forget
+    from unlabeled.verbs.neighbours import neighbours
     from unlabeled.verbs.pretrain import pretrain
     from unlabeled.verbs.probe import probe
 
