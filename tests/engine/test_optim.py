@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unlabeled.engine.optim import LARS, OptimizerConfig, build_optimizer, learning_rate, weight_decay
+from unlabeled.recipes.resolve import load_recipe
 from unlabeled.ssl.method import ParameterGroup
 
 
@@ -92,3 +93,24 @@ def test_weight_decay_follows_a_cosine_of_its_own():
     config = OptimizerConfig(weight_decay=0.04, weight_decay_end=0.4)
     assert [weight_decay(config, step, 100) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
     assert weight_decay(OptimizerConfig(weight_decay=0.3), 70, 100) == 0.3
+
+
+def test_swavs_schedule_starts_peaks_and_ends_where_the_authors_does() -> None:
+    recipe = load_recipe("swav-imagenet")
+    per_epoch = 1_281_167 // 4096
+    total = per_epoch * recipe.epochs
+
+    def rate(step: int) -> float:
+        return learning_rate(recipe.optimizer, recipe.batch_size, step, per_epoch, total)
+
+    assert rate(0) == pytest.approx(0.3, rel=0.01)
+    assert rate(10 * per_epoch - 1) == pytest.approx(4.8)
+    assert rate(total) == pytest.approx(0.0048)
+    blurred = [tuple(96 / 224 * sigma for sigma in view.blur_sigma) for view in recipe.views if view.size == 96]
+    assert blurred == [pytest.approx((0.1, 2.0), rel=1e-3)]
+
+
+def test_rotations_steps_are_exact_thirds() -> None:
+    optimizer = load_recipe("rotation-imagenet").optimizer
+    rates = [learning_rate(optimizer, 192, step, 7, 30 * 7) for step in (0, 69, 70, 139, 140, 209)]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])

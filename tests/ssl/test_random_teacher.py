@@ -91,8 +91,8 @@ def test_encoder_is_drawn_with_fan_out_and_the_head_narrowly(resnet, info):
     assert all((m.weight == 1).all() and (m.bias == 0).all() for m in norms)  # no zero-initialised last norms
     for module in method.teacher_head.modules():
         if isinstance(module, nn.Linear):
-            assert module.weight.abs().max().item() <= 0.04
-            assert 0.015 < module.weight.std().item() < 0.02
+            assert module.weight.abs().max().item() > 0.06  # cut at ±2, not at two deviations
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.03)
             assert module.bias is None or (module.bias == 0).all()
     assert not any(isinstance(m, nn.BatchNorm1d) for m in method.head.modules())
     assert method.head.last.bias is None
@@ -134,12 +134,16 @@ def test_student_approaches_the_teacher(info, step):
 
 
 def test_at_alpha_zero_without_batchnorm_the_student_has_nothing_to_learn(info, step):
-    method = build(info, alpha=0.0)
-    loss = method(batch(), step)["loss"]
-    loss.backward()
-    assert abs(loss.item()) < 1e-6
-    largest = max(p.grad.abs().max().item() for p in method.parameters() if p.grad is not None)
-    assert largest < 1e-6
+    largest = {}
+    for alpha in (0.0, 0.5):
+        method = build(info, alpha=alpha)
+        loss = method(batch(), step)["loss"]
+        loss.backward()
+        gradients = (p.grad.abs().max().item() for p in method.parameters() if p.grad is not None)
+        largest[alpha] = (abs(loss.item()), max(gradients))
+    # what is left is float32's rounding, beside what a student elsewhere has to learn
+    assert largest[0.0][0] < 1e-6
+    assert largest[0.0][1] < 1e-3 * largest[0.5][1]
 
 
 def test_weight_norm_makes_the_logits_cosines(info):

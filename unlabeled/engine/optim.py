@@ -31,7 +31,11 @@ class OptimizerConfig(Config):
     betas: Annotated[tuple[float, float], Field(strict=False)] = Field((0.9, 0.999), description="adam and adamw")
     trust: float = Field(0.001, gt=0, description="lars: trust coefficient")
     schedule: Literal["cosine", "step", "constant", "infinite"] = "cosine"
-    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up from zero, counted in steps")
+    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up from lr_start, counted in steps")
+    lr_start: float = Field(0.0, ge=0, description="where warm-up begins; for the batch size of lr_batch, as lr")
+    lr_end: float = Field(
+        0.0, ge=0, description="schedule=cosine: where it ends; for the batch size of lr_batch, as lr"
+    )
     milestones: Annotated[tuple[float, ...], Field(strict=False)] = Field(
         (), description="schedule=step: fractions of training after which lr is multiplied by gamma"
     )
@@ -51,16 +55,18 @@ class OptimizerConfig(Config):
 def learning_rate(config: OptimizerConfig, batch_size: int, step: int, steps_per_epoch: int, total: int) -> float:
     """The learning rate of a step (0-based), before a group's own scale.
 
-    Warm-up rises linearly and reaches the full rate at its last step; the cosine falls from there to zero. The infinite
-    schedule (Singh et al. 2025, https://arxiv.org/abs/2503.02844, section 2) falls along a cosine to a constant rate
-    that it keeps for as long as training goes on, so that more data may come at any time; annealing is for a copy.
+    Warm-up rises linearly and reaches the full rate at its last step; the cosine falls from there to its end. The
+    infinite schedule (Singh et al. 2025, https://arxiv.org/abs/2503.02844, section 2) falls along a cosine to a
+    constant rate that it keeps for as long as training goes on, so that more data may come at any time; annealing is
+    for a copy.
     """
-    peak = config.lr * (batch_size / config.lr_batch if config.lr_batch else 1.0)
+    per_batch = batch_size / config.lr_batch if config.lr_batch else 1.0
+    start, peak, end = config.lr_start * per_batch, config.lr * per_batch, config.lr_end * per_batch
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total)
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return (peak - start) * (step + 1) / warmup + start
     if config.schedule == "cosine":
-        return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+        return (peak - end) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) + end
     if config.schedule == "step":
         return peak * config.gamma ** sum(step >= milestone * total for milestone in config.milestones)
     if config.schedule == "infinite":
