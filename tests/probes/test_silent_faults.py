@@ -172,3 +172,12 @@ def test_confusions_of_many_classes_are_kept_sparse() -> None:
     assert kept == {"row, column, count": [[3, 7, 4], [100, 100, 1]]}
     assert (read_confusion(kept, 101) == many).all()
     assert read_confusion({"row, column, count": [[3, 700, 4]]}, 101) is None
+
+
+def test_rows_that_are_refused_leave_no_print() -> None:
+    X, y = blobs(12, 4)
+    probe = NearestMeanProbe().fit(X, y)
+    before = probe.statistics_.prints.settle().tolist()
+    with pytest.raises(InputError, match="text"):
+        probe.partial_fit(X + 1, np.array(["a", "b", "c"] * 4))
+    assert probe.statistics_.prints.settle().tolist() == before

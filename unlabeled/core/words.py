@@ -1,4 +1,4 @@
-"""Commands as they can be pasted, and counts as they are said."""
+"""Commands as they can be pasted."""
 
 from __future__ import annotations
 

@@ -14,21 +14,17 @@ from torch import Tensor
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.core.model_input import normalised, sized
-from unlabeled.data.prints import pixel_prints
+from unlabeled.data import prints
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 Key = tuple[int | str, ...]
 
 
-class Pixels(Protocol):
-    """Rows of uint8 images; an ``ImageSet`` is one."""
+class Pixels(prints.Pixels, Protocol):
+    """Rows of uint8 images that can be told from others; an ``ImageSet`` is one."""
 
     @property
     def fingerprint(self) -> str: ...
-
-    def __len__(self) -> int: ...
-
-    def gather(self, rows: Rows) -> Tensor: ...
 
 
 class PixelArray:
@@ -94,7 +90,7 @@ class UnlabelledImages:
 
     def image_fingerprints(self) -> list[str]:
         """A hash of each image's stored pixels, in order: what a deletion record names."""
-        return pixel_prints(self._pixels, self.rows)
+        return prints.pixel_prints(self._pixels, self.rows)
 
     def batch(self, positions: Rows, device: torch.device | str = "cpu") -> Tensor:
         """Normalised float32 ``(B, C, H, W)`` of the images at ``positions`` (of this object, not of the store)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,13 @@ def row_prints(rows: Tensor) -> Tensor:
     """
     bits = (rows + 0.0).contiguous().view(torch.int64)
     bits = (bits ^ (bits >> 32)) * -7046029254386353131
-    odd = numpy_generator(0, "row prints").integers(-(2**62), 2**62, rows.shape[1], dtype=np.int64) * 2 + 1
-    return ((bits ^ (bits >> 29)) * torch.from_numpy(odd).to(rows.device)).sum(1)
+    return ((bits ^ (bits >> 29)) * _odd_numbers(rows.shape[1]).to(rows.device)).sum(1)
+
+
+@lru_cache(maxsize=8)
+def _odd_numbers(dim: int) -> Tensor:
+    """(D,) int64, the same for all rows of a length; asked for once a block."""
+    return torch.from_numpy(numpy_generator(0, "row prints").integers(-(2**62), 2**62, dim, dtype=np.int64) * 2 + 1)
 
 
 def label_prints(labels: Labels) -> Prints:

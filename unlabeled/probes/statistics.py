@@ -126,14 +126,16 @@ class Statistics:
         sums = self._sums(len(present))
         of, seen = torch.from_numpy(codes).to(self.device), []
         for rows_of_block, block in blocks(X, self.device, torch.float64, self._block()):
-            seen.append(row_prints(block).cpu().numpy() + label_prints(present)[codes[rows_of_block]])
+            seen.append(row_prints(block).cpu().numpy())
             sums.add(block - self.shift, of[rows_of_block])
         sums.close()
-        if sign < 0:
-            self.prints.remove(np.concatenate(seen))
-        else:
-            self.prints.add(np.concatenate(seen))
+        prints = np.concatenate(seen) + label_prints(present)[codes]
+        # either may refuse: new classes are refused only when learning, rows only when forgetting
         self._grow(present)
+        if sign < 0:
+            self.prints.remove(prints)
+        else:
+            self.prints.add(prints)
         at = torch.from_numpy(encode(present, self.classes)).to(self.device)
         self.count[at] += sign * rows
         self.total[:, at] = add_to(self.total[:, at], *(sign * sums.total))

@@ -232,7 +232,16 @@ def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -
     backbone = model if isinstance(model, Backbone) else load_backbone(model)
     if not isinstance(images, str | Path):
         return np.asarray(backbone.embed(images, batch_size))
-    data = open_data(str(images), "all", size=backbone.image_size, channels=backbone.in_chans, rule=backbone.rule)
+    return embed_set(backbone, images_for(backbone, images), batch_size)
+
+
+def images_for(backbone: Backbone, images: str | Path) -> ImageSet:
+    """All images of a data set, as the backbone takes them."""
+    return open_data(str(images), "all", size=backbone.image_size, channels=backbone.in_chans, rule=backbone.rule)
+
+
+def embed_set(backbone: Backbone, data: ImageSet, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """``(N, D)`` float32 of an open data set, decoded a batch at a time."""
     parts = [
         backbone.embed(data.gather(np.arange(start, min(start + batch_size, len(data)))), batch_size)
         for start in range(0, len(data), batch_size)

@@ -82,6 +82,19 @@ class DataInfo:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
 
+    def classes_for(self, method: str) -> int:
+        """K, the number of classes, for a method that reads labels.
+
+        Raises:
+            UserError: the data has no labels.
+        """
+        if self.num_classes is None:
+            raise UserError(
+                f"the method '{method}' needs labels and the data has none; sort the images into one folder per class, "
+                "or choose a method that needs none (unlabeled recipes)."
+            )
+        return self.num_classes
+
 
 class Images(Protocol):
     """The images a preparing stage may read: rows of uint8 ``(B, C, H, W)``, never labels."""

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlabeled.core.errors import UserError
 from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, MethodConfig, Step
 from unlabeled.ssl.rotation import rotations, square
 
@@ -32,13 +31,9 @@ class SLA(Method):
     needs_labels = True
 
     def __init__(self, config: SLAConfig, backbone: nn.Module, info: DataInfo) -> None:
-        if info.num_classes is None:
-            raise UserError(
-                "the method 'sla' needs labels and the data has none; sort the images into one folder per class, or "
-                "choose a method that needs none (unlabeled recipes)."
-            )
+        classes = info.classes_for("sla")
         super().__init__(config, backbone, info)
-        self.head = nn.Linear(self.embedding_dim, TURNS * info.num_classes)
+        self.head = nn.Linear(self.embedding_dim, TURNS * classes)
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         view = square(batch.expect_views(1, "sla")[0], "sla")

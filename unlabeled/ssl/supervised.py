@@ -7,7 +7,6 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlabeled.core.errors import UserError
 from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, MethodConfig, ParameterGroup, Step
 
 
@@ -22,13 +21,9 @@ class Supervised(Method):
     needs_labels = True
 
     def __init__(self, config: SupervisedConfig, backbone: nn.Module, info: DataInfo) -> None:
-        if info.num_classes is None:
-            raise UserError(
-                "the method 'supervised' needs labels and the data has none; sort the images into one folder per "
-                "class, or choose a method that needs none (unlabeled recipes)."
-            )
+        classes = info.classes_for("supervised")
         super().__init__(config, backbone, info)
-        self.classifier = nn.Linear(self.embedding_dim, info.num_classes)
+        self.classifier = nn.Linear(self.embedding_dim, classes)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The default, with the classifier left out of weight decay and of LARS's adaptation."""

@@ -19,7 +19,7 @@ from unlabeled.recipes.training_data import open_split
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
-from unlabeled.runs.images import data_of, left_out_of, rule_of
+from unlabeled.runs.images import data_of, rule_of
 from unlabeled.runs.models import backbone_folder, load_backbone
 from unlabeled.verbs.pretrain import pretrain
 
@@ -56,12 +56,7 @@ def finetune(
         return run, _judged(run)
     folder = backbone_folder(model)
     source = Run(model)
-    settings: dict[str, Any] = {}
-    if data is None or (source.exists() and data == source.recipe().data.name):
-        if not source.exists():
-            raise UserError(f"{model} does not say what it was trained on; give --data.")
-        settings = {f"data.{key}": value for key, value in source.recipe().data.model_dump(mode="json").items()}
-        settings |= {"data.without": left_out_of(source), "data.corrupt": None}
+    settings = {f"data.{key}": value for key, value in data_of(source, data).model_dump(mode="json").items()}
     channels, size, _ = load_config(folder)["pretrained_cfg"]["input_size"]
     settings |= {
         "backbone.weights": str(folder),
@@ -69,8 +64,6 @@ def finetune(
         "data.channels": channels,
         "data.labels": labels,
     }
-    if data is not None:
-        settings["data.name"] = data
     if out is None:
         suffix = f"-{labels.strip('%')}" if labels else ""
         out = Path("runs") / f"finetune-{Path(model).resolve().name}{suffix}"

@@ -14,9 +14,8 @@ from sklearn.preprocessing import normalize
 from unlabeled.backbones import Backbone
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_text, expect_file
-from unlabeled.data import open_data
 from unlabeled.probes.search import search
-from unlabeled.runs.models import embed, load_backbone
+from unlabeled.runs.models import embed_set, images_for, load_backbone
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,10 @@ def neighbours(model: str | Path | Backbone, images: str | Path, *, k: int = 5) 
     if k < 1:
         raise UserError(f"k is the number of neighbours, at least 1, not {k}.")
     backbone = model if isinstance(model, Backbone) else load_backbone(model)
-    size, channels = backbone.image_size, backbone.in_chans
-    data = open_data(str(images), "all", size=size, channels=channels, rule=backbone.rule)
+    data = images_for(backbone, images)
     if len(data) < 2:
         raise UserError(f"'{images}' holds a single image; neighbours need at least two.")
-    features = normalize(embed(backbone, images))
+    features = normalize(embed_set(backbone, data))
     found = search(features, features, min(k, len(data) - 1), exclude_rows=np.arange(len(data)))
     names = tuple(data.paths) if data.paths else tuple(f"image {row}" for row in range(len(data)))
     return Neighbours(names, found.index.numpy(), found.similarity.float().numpy())
