@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from _probe_data import KS, TEMPERATURES, Size, timed
 
+from unlabeled.probes.catalog import SUITE
 from unlabeled.probes.features import extract
 from unlabeled.probes.knn import KNNProbe
 from unlabeled.probes.lda import LDAProbe
 from unlabeled.probes.nmc import NearestMeanProbe
 from unlabeled.probes.ridge import RidgeProbe
 from unlabeled.probes.statistics import Statistics
-from unlabeled.probes.suite import PROBES, run_probes
+from unlabeled.probes.suite import run_probes
 
 
 def bench_suite(size: Size) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def bench_suite(size: Size) -> dict[str, Any]:
     extracting, bank = timed(lambda: extract(model, train, **options))
     forward, _ = timed(bare)
     test_bank = extract(model, held, **options)
-    seconds, report = timed(lambda: run_probes(bank, test_bank, PROBES))
+    seconds, report = timed(lambda: run_probes(bank, test_bank, SUITE))
     return {
         "rows": rows,
         "dim": bank.dim,

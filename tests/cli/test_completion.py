@@ -17,11 +17,9 @@ def test_names_are_those_of_the_code() -> None:
     from unlabeled.bench import BENCHES
     from unlabeled.forgetting.methods import METHODS
     from unlabeled.verbs.export import NAMES
-    from unlabeled.verbs.probe import PROBES
 
     assert set(completion.BENCHES) == set(BENCHES)
     assert set(completion.FORGETTERS) == set(METHODS) - {"retrain"}
-    assert set(completion.PROBES) == set(PROBES)
     assert set(completion.FORMATS) == set(NAMES)
 
 

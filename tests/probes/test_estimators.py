@@ -203,3 +203,23 @@ def test_refuses_a_damaged_file(tmp_path, content):
         load(tmp_path / "x.npz")
     with pytest.raises(UserError, match="there is no probe"):
         load(tmp_path / "y.npz")
+
+
+def test_a_probe_that_no_list_has_is_not_written(tmp_path):
+    class Own(NearestMeanProbe):
+        pass
+
+    with pytest.raises(UserError, match="Own: it could not be read again"):
+        save(Own().fit([[0.0], [1.0]], [0, 1]), tmp_path / "own.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_makes_only_records_of_its_own_probe(tmp_path):
+    save(KNNProbe(k=(1, 2)).fit([[0.0], [1.0], [2.0]], [0, 1, 1]), tmp_path / "knn.npz")
+    with np.load(tmp_path / "knn.npz") as file:
+        arrays = dict(file)
+    arrays["header"] = np.array(str(arrays["header"]).replace("KNNChoice", "PathPoint"))
+    np.savez(tmp_path / "other.npz", **arrays)
+    assert load(tmp_path / "knn.npz").choices_
+    with pytest.raises(UserError, match="damaged"):
+        load(tmp_path / "other.npz")

@@ -39,13 +39,13 @@ def one_class():
 
 class TestSuite:
     def test_every_probe_reports(self, tmp_path):
-        from unlabeled.probes.suite import PROBES
+        from unlabeled.probes.catalog import SUITE
 
-        report = run_probes(bank(), bank(seed=1), PROBES)
+        report = run_probes(bank(), bank(seed=1), SUITE)
         report.write(tmp_path / "report.json")
         read = json.loads((tmp_path / "report.json").read_text())
         assert read["schema"] == "unlabeled.probes/1"
-        assert list(read["probes"]) == list(PROBES)
+        assert list(read["probes"]) == list(SUITE)
         for name, result in read["probes"].items():
             assert result["top1"] > 0.9, name
             assert result["interval"][0] <= result["top1"] <= result["interval"][1]

@@ -78,14 +78,14 @@ def test_everything_at_once_is_one_table_one_file_one_picture(cli: Cli, data: st
 
 
 def test_every_probe_by_name(cli: Cli, data: str, tmp_path: Path) -> None:
-    from unlabeled.probes.suite import PROBES
+    from unlabeled.probes.catalog import SUITE
 
-    code, out, err = cli("probe", "pixels", "--data", data, "--probes", ",".join(PROBES), "--json", "out.json")
+    code, out, err = cli("probe", "pixels", "--data", data, "--probes", ",".join(SUITE), "--json", "out.json")
     assert code == 0, err
     (report,) = json.loads((tmp_path / "out.json").read_text())["reports"]
-    assert list(report["probes"]) == list(PROBES)
+    assert list(report["probes"]) == list(SUITE)
     assert all(probe["top1"] > 0.5 for probe in report["probes"].values())
-    assert all(f"`{name}`" in DOC.read_text() for name in PROBES)
+    assert all(f"`{name}`" in DOC.read_text() for name in SUITE)
     assert "Mahalanobis" in out
 
 

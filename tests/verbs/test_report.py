@@ -176,3 +176,15 @@ def test_data_without_labels_has_points_and_neighbours() -> None:
 
 def test_settings_are_flattened() -> None:
     assert flat({"a": {"b": 1}, "c": [{"d": 2}], "e": [1, 2]}) == {"a.b": 1, "c.0.d": 2, "e": [1, 2]}
+
+
+def test_the_confusions_shown_are_those_of_the_most_telling_probe() -> None:
+    from unlabeled.report.gather import _confusions
+
+    def titles(*probes: str) -> list[str]:
+        found = {name: {"confusion": [[1, 0], [0, 1]]} for name in probes}
+        return [shown.title for shown in _confusions([{"data": "d", "classes": ["a", "b"], "probes": found}])]
+
+    assert titles("knn", "lda") == ["LDA probe on d"]
+    assert titles("mahalanobis") == ["Mahalanobis probe on d"]
+    assert titles() == []

@@ -11,9 +11,10 @@ from unlabeled import backbones
 from unlabeled.bench import timing
 from unlabeled.bench.timing import Turns, span, verdict
 from unlabeled.data import open_data
+from unlabeled.probes.catalog import SUITE
 from unlabeled.probes.features import extract
 from unlabeled.probes.knn import KNNProbe
-from unlabeled.probes.suite import PROBES, run_probes
+from unlabeled.probes.suite import run_probes
 
 KS = (1, 5, 10, 20, 50, 100, 150, 200)
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
@@ -47,7 +48,7 @@ def suite(rounds: int) -> Turns:
     bank, held = (extract(model, images, mean=mean, std=std) for images in (train, test))
     turns = {
         "extraction": lambda: timing.seconds(lambda: extract(model, train, mean=mean, std=std)),
-        "probes": lambda: timing.seconds(lambda: run_probes(bank, held, PROBES)),
+        "probes": lambda: timing.seconds(lambda: run_probes(bank, held, SUITE)),
     }
     return Turns().take(turns, rounds)
 
@@ -61,7 +62,7 @@ def lines(rounds: int) -> Iterator[str]:
         f"target ≤ {TARGET_KNN:g}: {verdict(ratio, TARGET_KNN, at_most=True)})"
     )
     turns = suite(rounds)
-    names = ", ".join(PROBES)
+    names = ", ".join(SUITE)
     yield (
         f"all probes ({names}): **{turns.ratio('probes', 'extraction'):.2f}** × the extraction of their features "
         f"({span(turns.ratios('probes', 'extraction'))})"

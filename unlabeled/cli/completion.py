@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 FORMATS = ("timm", "safetensors", "torchscript", "onnx", "hub")
-PROBES = ("linear", "logistic", "knn", "nmc", "lda", "ridge", "mahalanobis")
 FORGETTERS = (
     "laf", "laf_r", "finetune", "l1_sparse", "negative_gradient", "random_label", "boundary_shrink", "boundary_expand",
     "scrub", "bad_teacher", "stochastic_teacher", "ssd", "lfssd", "salun", "duck", "nmc", "lda", "ridge", "head_only",

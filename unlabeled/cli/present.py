@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unlabeled.core.words import command
+from unlabeled.probes import catalog
 from unlabeled.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ FORGETTING = {
     "reprobe_linear_test": "re-probe",
     "time_ratio": "time",
 }
-TITLES = {"knn": "kNN", "nmc": "NMC", "lda": "LDA", "mahalanobis": "Mahalanobis", "fetril": "FeTrIL"}
 
 PLAIN_TEXT: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 """For rich: names are printed as they are, whatever brackets and colons they hold."""
@@ -74,7 +74,7 @@ def show_probes(reports: Sequence[dict[str, Any]]) -> str:
             draws = "1 draw" if few["draws"] == 1 else f"{few['draws']} draws"
             rows.append([f"  {few['labels']}: {few['rows']:,} labels, {draws}", "", *cells])
     data = ", ".join(dict.fromkeys(report["data"] for report in reports))
-    titles = ["model", "D", *(TITLES.get(n, n) for n in names)]
+    titles = ["model", "D", *map(catalog.column, names)]
     tables = [table(titles, rows, f"accuracy on held-out images of {data}, %")]
     if said := _notes(reports):
         tables.append(said)
@@ -91,7 +91,7 @@ def _incremental(reports: Sequence[dict[str, Any]]) -> str:
         for name, found in report["incremental"]["probes"].items():
             fallen = found["forgetting"][-1] if found["forgetting"] else 0.0
             values = (found["average"], found["final"], fallen)
-            rows.append([f"{report['model']}, {TITLES.get(name, name)}", *(f"{100 * value:.1f}" for value in values)])
+            rows.append([f"{report['model']}, {catalog.column(name)}", *(f"{100 * value:.1f}" for value in values)])
     steps = len(reports[0]["incremental"]["steps"])
     return table(["model, probe", "average", "final", "forgetting"], rows, f"classes in {steps} steps, no rows kept, %")
 

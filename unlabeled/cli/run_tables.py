@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlabeled.cli.present import TITLES, table
-from unlabeled.report.tables import TITLES as PRINTED
+from unlabeled.cli.present import table
+from unlabeled.probes.catalog import SUITE, column
 from unlabeled.verbs.runs import READINGS, RunRow, differing
 
 
@@ -33,13 +33,13 @@ def show_runs(rows: Sequence[RunRow]) -> str:
 
 def _figures(rows: Sequence[RunRow]) -> list[str]:
     """The names of all figures, probes in their usual order first."""
-    order = [*PRINTED, *READINGS]
+    order = [*SUITE, *READINGS]
     names = dict.fromkeys(name for row in rows for name in row.figures)
-    return sorted(names, key=lambda name: order.index(name) if name in order else len(PRINTED) - 0.5)
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(SUITE) - 0.5)
 
 
 def _title(name: str) -> str:
-    return {**TITLES, "knn_train_split": "kNN train"}.get(name, name)
+    return "kNN train" if name == "knn_train_split" else column(name)
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -5,38 +5,37 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unlabeled.probes.catalog import PROBES
+
 if TYPE_CHECKING:
-    from unlabeled.probes.features import FeatureBank, extract
-    from unlabeled.probes.fetril import FeTrILProbe
-    from unlabeled.probes.fewshot import run_episodes, run_few_labels
-    from unlabeled.probes.incremental import run_incremental
-    from unlabeled.probes.knn import KNNProbe, knn_reading
-    from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
-    from unlabeled.probes.linear import LinearProbe
-    from unlabeled.probes.logistic import LogisticProbe
-    from unlabeled.probes.measures import measure
-    from unlabeled.probes.naive_bayes import NaiveBayesProbe
-    from unlabeled.probes.nmc import NearestMeanProbe
-    from unlabeled.probes.ridge import RidgeProbe
-    from unlabeled.probes.statistics import Statistics
-    from unlabeled.probes.storage import load, save
-    from unlabeled.probes.suite import ProbeReport, run_probes
-    from unlabeled.probes.teen import TEENProbe
+    from unlabeled.probes.features import FeatureBank as FeatureBank
+    from unlabeled.probes.features import extract as extract
+    from unlabeled.probes.fetril import FeTrILProbe as FeTrILProbe
+    from unlabeled.probes.fewshot import run_episodes as run_episodes
+    from unlabeled.probes.fewshot import run_few_labels as run_few_labels
+    from unlabeled.probes.incremental import run_incremental as run_incremental
+    from unlabeled.probes.knn import KNNProbe as KNNProbe
+    from unlabeled.probes.knn import knn_reading as knn_reading
+    from unlabeled.probes.lda import LDAProbe as LDAProbe
+    from unlabeled.probes.lda import MahalanobisProbe as MahalanobisProbe
+    from unlabeled.probes.linear import LinearProbe as LinearProbe
+    from unlabeled.probes.logistic import LogisticProbe as LogisticProbe
+    from unlabeled.probes.measures import measure as measure
+    from unlabeled.probes.naive_bayes import NaiveBayesProbe as NaiveBayesProbe
+    from unlabeled.probes.nmc import NearestMeanProbe as NearestMeanProbe
+    from unlabeled.probes.ridge import RidgeProbe as RidgeProbe
+    from unlabeled.probes.statistics import Statistics as Statistics
+    from unlabeled.probes.storage import load as load
+    from unlabeled.probes.storage import save as save
+    from unlabeled.probes.suite import ProbeReport as ProbeReport
+    from unlabeled.probes.suite import run_probes as run_probes
+    from unlabeled.probes.teen import TEENProbe as TEENProbe
 
 _WHERE = {
-    "FeTrILProbe": "fetril",
+    **{kind: module for module, _, kind in (path.partition(".") for path in PROBES.values())},
     "FeatureBank": "features",
-    "KNNProbe": "knn",
-    "LDAProbe": "lda",
-    "LinearProbe": "linear",
-    "LogisticProbe": "logistic",
-    "MahalanobisProbe": "lda",
-    "NaiveBayesProbe": "naive_bayes",
-    "NearestMeanProbe": "nmc",
     "ProbeReport": "suite",
-    "RidgeProbe": "ridge",
     "Statistics": "statistics",
-    "TEENProbe": "teen",
     "extract": "features",
     "knn_reading": "knn",
     "load": "storage",
@@ -48,30 +47,7 @@ _WHERE = {
     "save": "storage",
 }
 
-__all__ = [
-    "FeTrILProbe",
-    "FeatureBank",
-    "KNNProbe",
-    "LDAProbe",
-    "LinearProbe",
-    "LogisticProbe",
-    "MahalanobisProbe",
-    "NaiveBayesProbe",
-    "NearestMeanProbe",
-    "ProbeReport",
-    "RidgeProbe",
-    "Statistics",
-    "TEENProbe",
-    "extract",
-    "knn_reading",
-    "load",
-    "measure",
-    "run_episodes",
-    "run_few_labels",
-    "run_incremental",
-    "run_probes",
-    "save",
-]
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from unlabeled.probes.arrays import (
     like,
 )
 from unlabeled.probes.features import FeatureBank
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of the standard library from 3.11 on
 
 
 class OnFeatures(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -69,7 +72,28 @@ class Probe(ClassifierMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn 
     ``LogisticProbe`` refuse labels of a single class; the others answer with that class.
     """
 
+    title: ClassVar[str]
+    """How it is called in print."""
+    column: ClassVar[str] = ""
+    """The same where there is little room, if it differs."""
+    square: ClassVar[bool] = False
+    """Whether it needs sums of D x D numbers."""
+    records: ClassVar[tuple[type, ...]] = ()
+    """Data classes among what it learns, which a file of it may hold."""
     classes_: Labels
+
+    @classmethod
+    def for_suite(cls, seed: int, device: str | None) -> Self:
+        """As it is compared with others: with its defaults, its draws by ``seed``, computed on ``device``."""
+        probe = cls()
+        given = {"seed": seed, "device": device}
+        probe.set_params(**{name: value for name, value in given.items() if name in probe.get_params()})
+        return probe
+
+    def chosen(self) -> dict[str, Any]:
+        """The hyper-parameters that it ended with."""
+        parameters: dict[str, Any] = self.get_params()
+        return {name: value for name, value in parameters.items() if name != "device"}
 
     @abstractmethod
     def _scores(self, block: Tensor) -> Tensor:
@@ -106,6 +130,14 @@ class Probe(ClassifierMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn 
         predicted = self.scores(X).argmax(1).cpu().numpy()
         right = predicted == encode(as_labels(y, len(predicted)), self.classes_)
         return float(np.average(right, weights=sample_weight))
+
+
+class StreamingProbe(Probe):
+    """A probe that learns further rows and further classes without keeping any row."""
+
+    @abstractmethod
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> StreamingProbe:
+        """Learn more rows; ``classes`` is there for scikit-learn's callers only."""
 
 
 class SoftmaxProbe(Probe):

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from unlabeled.core.errors import nearest
 from unlabeled.probes.arrays import InputError, Labels
-from unlabeled.probes.base import Probe
+from unlabeled.probes.base import StreamingProbe
 from unlabeled.probes.statistics import Statistics
 
 
-class ClosedFormProbe(Probe):
+class ClosedFormProbe(StreamingProbe):
     """A linear score ``W(x - m) + b`` solved from :class:`Statistics` when it is first needed.
 
     ``partial_fit`` in any order and any batch split gives the model of one ``fit`` (to float64 rounding), and
     ``forget`` takes rows out again as if they had never been seen.
     """
 
-    _second = True
+    square = True
     _dtype = torch.float64  # so that a large offset costs no digits; centred rows are float32
     statistics_: Statistics
 
@@ -83,7 +83,7 @@ class ClosedFormProbe(Probe):
     def from_statistics(self, statistics: Statistics) -> ClosedFormProbe:
         """Use sums gathered already, shared with other probes (a later update shows in all of them)."""
         self._check_parameters()
-        if self._second and not statistics.second:
+        if self.square and not statistics.second:
             raise InputError(f"{type(self).__name__} needs statistics with second moments: Statistics(second=True).")
         if self._per_class() and not statistics.per_class:
             raise InputError(f"{type(self).__name__} needs statistics of each class: Statistics(per_class=True).")
@@ -100,7 +100,7 @@ class ClosedFormProbe(Probe):
         return weight, offset - weight @ centre
 
     def _empty(self, place: torch.device) -> Statistics:
-        return Statistics(self.n_features_in_, second=self._second, per_class=self._per_class(), device=place)
+        return Statistics(self.n_features_in_, second=self.square, per_class=self._per_class(), device=place)
 
     def _check_parameters(self) -> None:
         for name, allowed in self._checks().items():

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from unlabeled.core.rng import torch_generator
 from unlabeled.probes.arrays import InputError, encode, take
-from unlabeled.probes.base import SoftmaxProbe, class_codes
+from unlabeled.probes.base import SoftmaxProbe, StreamingProbe, class_codes
 from unlabeled.probes.logistic import LogisticProbe
 from unlabeled.probes.statistics import Statistics
 
 
-class FeTrILProbe(SoftmaxProbe):
+class FeTrILProbe(SoftmaxProbe, StreamingProbe):
     """Exemplar-free class-incremental classifier (Petit et al. 2023, Eqs. 1-2).
 
     Of an old class c only its mean μ_c is kept. At each ``partial_fit`` the new class n whose mean is most similar to
@@ -29,6 +29,7 @@ class FeTrILProbe(SoftmaxProbe):
         device: where to compute; default: where the features lie.
     """
 
+    title = "FeTrIL"
     statistics_: Statistics
     classifier_: LogisticProbe | None
 

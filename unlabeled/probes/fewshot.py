@@ -70,7 +70,7 @@ def run_few_labels(
     Args:
         train, test: banks with labels.
         labels: see :func:`labelled_rows`.
-        probes: names among ``suite.PROBES``.
+        probes: names among ``catalog.SUITE``.
         draws: how many times the rows are drawn.
         seed: of the draws.
         device: where to compute; default: where the features lie.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,25 +12,16 @@ from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.progress import progress
 from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import InputError, Labels, Rows, as_labels, encode
-from unlabeled.probes.base import class_codes
+from unlabeled.probes.base import StreamingProbe, class_codes
+from unlabeled.probes.catalog import PROBES, probe_class
 from unlabeled.probes.features import FeatureBank
-from unlabeled.probes.fetril import FeTrILProbe
 from unlabeled.probes.intervals import accuracy_interval
-from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
-from unlabeled.probes.naive_bayes import NaiveBayesProbe
-from unlabeled.probes.nmc import NearestMeanProbe
-from unlabeled.probes.ridge import RidgeProbe
-from unlabeled.probes.teen import TEENProbe
 
-MAKERS: dict[str, Callable[[str | None], Any]] = {
-    "nmc": lambda device: NearestMeanProbe(device=device),
-    "lda": lambda device: LDAProbe(device=device),
-    "ridge": lambda device: RidgeProbe(device=device),
-    "mahalanobis": lambda device: MahalanobisProbe(device=device),
-    "fetril": lambda device: FeTrILProbe(device=device),
-    "naive_bayes": lambda device: NaiveBayesProbe(device=device),
-    "teen": lambda device: TEENProbe(device=device),
-}
+
+def stepwise() -> dict[str, type[StreamingProbe]]:
+    """The probes that learn class by class, by name."""
+    found = {name: probe_class(name) for name in PROBES}
+    return {name: kind for name, kind in found.items() if issubclass(kind, StreamingProbe)}
 
 
 @dataclass(frozen=True)
@@ -131,16 +122,17 @@ def run_incremental(
 
     Args:
         train, test: banks with labels.
-        probes: names among :data:`MAKERS`.
+        probes: names among :func:`stepwise`.
         steps, first, seed: see :func:`class_steps`.
         device: where to compute; default: where the features lie.
 
     Raises:
         UserError: an unknown probe, no labels, fewer classes than steps, a step without test rows.
     """
+    known = stepwise()
     for name in probes:
-        if name not in MAKERS:
-            raise UserError(f"'{name}' cannot learn class by class.{nearest(name, MAKERS)}")
+        if name not in known:
+            raise UserError(f"'{name}' cannot learn class by class.{nearest(name, known)}")
     labels, answers = as_labels(train.labels, len(train)), as_labels(test.labels, len(test))
     classes, codes = class_codes(labels)
     wanted = encode(answers, classes)
@@ -148,7 +140,7 @@ def run_incremental(
     results = []
     with progress("incremental", len(probes) * len(deal)) as tick:
         for name in probes:
-            probe = MAKERS[name](device)
+            probe = known[name].for_suite(seed, device)
             matrix, seen, right, asked = [], [], 0, 0
             for t, step in enumerate(deal):
                 rows = np.isin(codes, step).nonzero()[0]

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from unlabeled.core import dist
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import (
@@ -30,8 +31,13 @@ from unlabeled.probes.base import Probe, ProbeWarning, class_codes
 from unlabeled.probes.search import Metric, Neighbours, search, search_on_ranks
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from unlabeled.probes.indexes import FaissIndex, Kind
 
+KS = (1, 5, 10, 20, 50, 100, 200)
+TEMPERATURES = (0.03, 0.07, 0.1, 0.2)
+"""What the suite chooses from."""
 SHARED = 0.999  # mean cosine of all rows, above which cosines differ in the fourth digit only
 VOTES = 1 << 22  # votes (rows x classes) held at once: 16 MB
 
@@ -71,6 +77,8 @@ class KNNProbe(Probe):
     array(['up'], dtype='<U5')
     """
 
+    title = "kNN"
+    records = (KNNChoice,)
     k_: int
     temperature_: float
     recall_: float | None
@@ -100,6 +108,13 @@ class KNNProbe(Probe):
         self.index = index
         self.device = device
         self.on_ranks = on_ranks
+
+    @classmethod
+    def for_suite(cls, seed: int, device: str | None) -> Self:
+        return cls(KS, TEMPERATURES, seed=seed, device=device, on_ranks=dist.active())
+
+    def chosen(self) -> dict[str, Any]:
+        return {"k": self.k_, "temperature": self.temperature_, "metric": self.metric}
 
     def fit(self, X: Any, y: Any = None) -> KNNProbe:
         """Keep the bank (a reference, no copy) and choose k and the temperature where several are given.

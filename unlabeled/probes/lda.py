@@ -77,6 +77,8 @@ class LDAProbe(SoftmaxProbe, ClosedFormProbe):
         device: where to compute; default: where the features lie.
     """
 
+    title = "LDA"
+
     def __init__(
         self,
         shrinkage: Shrinkage = "oas",
@@ -117,6 +119,8 @@ class MahalanobisProbe(ClosedFormProbe):
         shrinkage: 0..1 or ``"oas"``, see :class:`LDAProbe`.
         device: where to compute; default: where the features lie.
     """
+
+    title = "Mahalanobis"
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ class LinearProbe(SoftmaxProbe):
         coef_, intercept_: (C, D) and (C,) float32, on normalised features.
     """
 
+    title = "linear"
+    records = (Head,)
     best_: Head
     heads_: tuple[Head, ...]
     coef_: Tensor
@@ -113,6 +115,9 @@ class LinearProbe(SoftmaxProbe):
         self.coef_, self.intercept_ = weight[0, :, :-1], weight[0, :, -1]
         self.mean_, self.std_ = scaling.mean, scaling.std
         return self
+
+    def chosen(self) -> dict[str, Any]:
+        return {"lr": self.best_.lr, "weight_decay": self.best_.weight_decay, "normalise": self.best_.normalise}
 
     def sweep(self, X: Any, y: Any) -> list[tuple[Head, Tensor]]:
         """Train every setting on all rows and return each with its (C, D + 1) weights, the last column the biases."""

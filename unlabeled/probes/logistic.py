@@ -59,6 +59,9 @@ class LogisticProbe(SoftmaxProbe):
         coef_, intercept_: (C, D) and (C,) float32, on raw features.
     """
 
+    title = "logistic"
+    square = True
+    records = (PathPoint,)
     penalty_: float
     at_edge_: bool
     path_: tuple[PathPoint, ...]
@@ -124,6 +127,9 @@ class LogisticProbe(SoftmaxProbe):
         self.at_edge_ = len(penalties) > 1 and final.penalty in (penalties[0], penalties[-1])
         self.n_iter_ = sum(point.iterations for point, _, _ in solved)
         return self
+
+    def chosen(self) -> dict[str, Any]:
+        return {"penalty": self.penalty_} | ({"at the edge of the list": True} if self.at_edge_ else {})
 
     def path(self, X: Any, y: Any) -> list[tuple[PathPoint, Tensor, Tensor]]:
         """Solve every λ on all rows: points with weights (C, D) and biases (C,), from the largest λ down."""

@@ -29,7 +29,8 @@ class NaiveBayesProbe(SoftmaxProbe, ClosedFormProbe):
     array(['b'], dtype='<U1')
     """
 
-    _second = False
+    title = "naive Bayes"
+    square = False
     origin_: Tensor
 
     def __init__(self, smoothing: float = 1e-9, device: str | None = None) -> None:

@@ -24,7 +24,8 @@ class NearestMeanProbe(ClosedFormProbe):
     array(['b'], dtype='<U1')
     """
 
-    _second = False
+    title, column = "nearest mean", "NMC"
+    square = False
 
     def __init__(self, metric: Literal["euclidean", "cosine"] = "euclidean", device: str | None = None) -> None:
         self.metric = metric

@@ -49,6 +49,8 @@ class RidgeProbe(ClosedFormProbe):
         device: where to compute; default: where the features lie.
     """
 
+    title = "ridge"
+
     def __init__(
         self, alpha: float | Sequence[float] = ALPHAS, relative: bool = True, device: str | None = None
     ) -> None:
@@ -61,6 +63,9 @@ class RidgeProbe(ClosedFormProbe):
         """The chosen penalty, in the units of the scatter matrix."""
         path = self.path()
         return float(path.alphas[int(path.error.argmin())])
+
+    def chosen(self) -> dict[str, Any]:
+        return {"alpha": self.alpha_}
 
     def path(self) -> RidgePath:
         """What all strengths share, from the present sums."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import zipfile
 from pathlib import Path
@@ -15,33 +14,32 @@ from torch import Tensor
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write
 from unlabeled.probes.base import Probe
+from unlabeled.probes.catalog import PROBES, probe_class
 from unlabeled.probes.statistics import Statistics
 
 FORMAT = 3
-PROBES = {
-    "FeTrILProbe": "fetril",
-    "KNNProbe": "knn",
-    "LDAProbe": "lda",
-    "LinearProbe": "linear",
-    "LogisticProbe": "logistic",
-    "MahalanobisProbe": "lda",
-    "NaiveBayesProbe": "naive_bayes",
-    "NearestMeanProbe": "nmc",
-    "RidgeProbe": "ridge",
-    "TEENProbe": "teen",
-}
-RECORDS = {"Head": "stacked", "KNNChoice": "knn", "PathPoint": "logistic"}
+NAMES = {path.partition(".")[2]: name for name, path in PROBES.items()}
+"""By class: the name in the list."""
+Arrays = dict[str, np.ndarray[Any, Any]]
+Records = tuple[type, ...]
 
 
 def save(probe: Probe, path: str | Path) -> None:
-    """Write a fitted probe to ``path`` (.npz), whole or not at all. Its bank goes with a kNN probe."""
+    """Write a fitted probe to ``path`` (.npz), whole or not at all. Its bank goes with a kNN probe.
+
+    Raises:
+        UserError: a probe that is not in the list of probes, or labels of mixed types.
+    """
+    kind = type(probe).__name__
+    if kind not in NAMES:
+        raise UserError(f"{kind}: it could not be read again; add it to the list of probes (docs/add_a_probe.md).")
     arrays: dict[str, Any] = {}
     state = {name: value for name, value in vars(probe).items() if name.endswith("_")}
     header = {
         "format": FORMAT,
-        "probe": type(probe).__name__,
-        "parameters": _pack(probe.get_params(deep=False), arrays),
-        "state": _pack(state, arrays),
+        "probe": kind,
+        "parameters": _pack(probe.get_params(deep=False), arrays, probe.records),
+        "state": _pack(state, arrays, probe.records),
     }
     atomic_write(path, lambda handle: np.savez(handle, header=np.array(json.dumps(header)), **arrays))
 
@@ -61,11 +59,12 @@ def load(path: str | Path) -> Probe:
         raise UserError(f"there is no probe at {path}; write one with unlabeled.probes.save(probe, path).") from error
     except (OSError, ValueError, LookupError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged or no saved probe; fit and save it again.") from error
-    if kind not in PROBES or version != FORMAT:
+    if kind not in NAMES or version != FORMAT:
         raise UserError(f"{path} holds a '{kind}' of format {version}, unknown to this version; update unlabeled.")
     try:
-        probe: Probe = _class(PROBES[kind], kind)(**_unpack(header["parameters"], arrays))
-        for name, value in _unpack(header["state"], arrays).items():
+        of = probe_class(NAMES[kind])
+        probe = of(**_unpack(header["parameters"], arrays, of.records))
+        for name, value in _unpack(header["state"], arrays, of.records).items():
             if not name.endswith("_") or name.startswith("_"):
                 raise ValueError(name)  # what fit() learns ends in an underscore; nothing else is replaced
             setattr(probe, name, value)
@@ -74,20 +73,16 @@ def load(path: str | Path) -> Probe:
     return probe
 
 
-def _class(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(f"unlabeled.probes.{module}"), name)
-
-
-def _pack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+def _pack(value: Any, arrays: Arrays, records: Records) -> Any:
     """JSON for ``value``; arrays go to ``arrays`` and leave their key."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (list, tuple)):
-        return {"tuple" if isinstance(value, tuple) else "list": [_pack(v, arrays) for v in value]}
+        return {"tuple" if isinstance(value, tuple) else "list": [_pack(v, arrays, records) for v in value]}
     if isinstance(value, dict):
-        return {"dict": [[key, _pack(v, arrays)] for key, v in value.items()]}
+        return {"dict": [[key, _pack(v, arrays, records)] for key, v in value.items()]}
     if isinstance(value, (Tensor, np.ndarray)):
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind == "O":
@@ -99,37 +94,37 @@ def _pack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
         return {"tensor" if isinstance(value, Tensor) else "array": key}
     if isinstance(value, Statistics):
         fields = {k: v for k, v in vars(value).items() if k not in ("device", "cache")}
-        return {"statistics": _pack({**fields, "prints": value.prints.settle()}, arrays)}
-    if type(value).__name__ in RECORDS:
-        return {"record": type(value).__name__, "fields": _pack(dict(vars(value)), arrays)}
+        return {"statistics": _pack({**fields, "prints": value.prints.settle()}, arrays, records)}
+    if isinstance(value, records):
+        return {"record": type(value).__name__, "fields": _pack(dict(vars(value)), arrays, records)}
     if isinstance(value, Probe):
-        return {"probe": type(value).__name__, "fields": _pack(dict(vars(value)), arrays)}
+        return {"probe": type(value).__name__, "fields": _pack(dict(vars(value)), arrays, value.records)}
     raise UserError(f"cannot save a {type(value).__name__}.")
 
 
-def _unpack(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+def _unpack(value: Any, arrays: Arrays, records: Records) -> Any:
     if not isinstance(value, dict):
         return value
     if "list" in value:
-        return [_unpack(v, arrays) for v in value["list"]]
+        return [_unpack(v, arrays, records) for v in value["list"]]
     if "tuple" in value:
-        return tuple(_unpack(v, arrays) for v in value["tuple"])
+        return tuple(_unpack(v, arrays, records) for v in value["tuple"])
     if "dict" in value:
-        return {key: _unpack(v, arrays) for key, v in value["dict"]}
+        return {key: _unpack(v, arrays, records) for key, v in value["dict"]}
     if "tensor" in value:
         return torch.from_numpy(arrays[value["tensor"]])
     if "array" in value:
         return arrays[value["array"]]
     if "statistics" in value:
-        fields = _unpack(value["statistics"], arrays)
+        fields = _unpack(value["statistics"], arrays, records)
         sums = Statistics(fields["dim"], second=fields["second"], per_class=fields["per_class"])
         prints = fields.pop("prints")
         vars(sums).update(fields)
         sums.prints.add(prints)
         return sums
-    fields = _unpack(value["fields"], arrays)
     if "record" in value:
-        return _class(RECORDS[value["record"]], value["record"])(**fields)
-    inner = _class(PROBES[value["probe"]], value["probe"])()
-    vars(inner).update(fields)
+        kind = {record.__name__: record for record in records}[value["record"]]
+        return kind(**_unpack(value["fields"], arrays, records))
+    inner = probe_class(NAMES[value["probe"]])()
+    inner.__dict__.update(_unpack(value["fields"], arrays, inner.records))
     return inner

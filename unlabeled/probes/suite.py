@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unlabeled.core import dist
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.progress import progress
 from unlabeled.probes.arrays import InputError, as_features, as_labels, device_of
-from unlabeled.probes.base import Probe, ProbeWarning
+from unlabeled.probes.base import ProbeWarning
+from unlabeled.probes.catalog import SUITE, probe_class
 from unlabeled.probes.closed_form import ClosedFormProbe
 from unlabeled.probes.features import FeatureBank
-from unlabeled.probes.knn import KNNProbe
-from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
-from unlabeled.probes.linear import LinearProbe
-from unlabeled.probes.logistic import LogisticProbe
-from unlabeled.probes.nmc import NearestMeanProbe
-from unlabeled.probes.ridge import RidgeProbe
 from unlabeled.probes.scoring import Accuracy, judge
 from unlabeled.probes.statistics import Statistics
 
 SCHEMA = "unlabeled.probes/1"
-KS = (1, 5, 10, 20, 50, 100, 200)
-TEMPERATURES = (0.03, 0.07, 0.1, 0.2)
-MAKERS: dict[str, Callable[[int, str | None], Probe]] = {
-    "linear": lambda seed, device: LinearProbe(seed=seed, device=device),
-    "logistic": lambda seed, device: LogisticProbe(seed=seed, device=device),
-    "knn": lambda seed, device: KNNProbe(KS, TEMPERATURES, seed=seed, device=device, on_ranks=dist.active()),
-    "nmc": lambda seed, device: NearestMeanProbe(device=device),
-    "lda": lambda seed, device: LDAProbe(device=device),
-    "ridge": lambda seed, device: RidgeProbe(device=device),
-    "mahalanobis": lambda seed, device: MahalanobisProbe(device=device),
-}
-PROBES = tuple(MAKERS)
-SQUARE = ("logistic", "lda", "ridge", "mahalanobis")
-"""Probes that need D x D numbers."""
 MOST_FEATURES = 8192
-"""For those probes: their sums are several matrices of 512 MB at this D."""
+"""For probes of D x D sums: they are several matrices of 512 MB at this D."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +108,7 @@ def run_probes(
 
     Args:
         train, test: banks with labels and the same dimension.
-        probes: names among :data:`PROBES`.
+        probes: names among :data:`~unlabeled.probes.catalog.SUITE`.
         seed: of every draw.
         device: where to compute; default: where the features lie.
 
@@ -136,16 +116,16 @@ def run_probes(
         UserError: an unknown probe, a bank without labels, banks that do not fit together, NaN features.
     """
     for name in probes:
-        if name not in MAKERS:
-            raise UserError(f"there is no probe '{name}'.{nearest(name, MAKERS)}")
+        if name not in SUITE:
+            raise UserError(f"there is no probe '{name}'.{nearest(name, SUITE)}")
     for part, bank in (("training", train), ("test", test)):
         if bank.labels is None:
             raise UserError(f"the {part} bank has no labels; probes need them (measures such as rankme do not).")
     if train.dim != test.dim:
         raise InputError(f"the banks differ: {train.dim} features in training, {test.dim} in test; use one backbone.")
-    square = [name for name in probes if name in SQUARE]
+    square = [name for name in probes if probe_class(name).square]
     if square and train.dim > MOST_FEATURES:
-        others = ",".join(name for name in probes if name not in SQUARE) or "linear,knn,nmc"
+        others = ",".join(name for name in probes if name not in square) or "linear,knn,nmc"
         raise UserError(
             f"{', '.join(square)} needs sums of {train.dim:,} x {train.dim:,} numbers, too many for memory (the "
             f"most is {MOST_FEATURES:,} features); use --probes {others}."
@@ -156,15 +136,15 @@ def run_probes(
     with progress("probes", len(probes)) as tick:
         for name in probes:
             start = time.perf_counter()
-            probe = MAKERS[name](seed, device)
+            probe = probe_class(name).for_suite(seed, device)
             with _noted(notes):
                 if isinstance(probe, ClosedFormProbe):
-                    shared = shared or _sums(train, device, second=any(name in SQUARE for name in probes))
+                    shared = shared or _sums(train, device, second=bool(square))
                     probe.from_statistics(shared)
                 else:
                     probe.fit(train)
             accuracy = judge(probe.scores(test), labels, probe.classes_)
-            results.append(ProbeResult(name, accuracy, _chosen(probe), time.perf_counter() - start))
+            results.append(ProbeResult(name, accuracy, probe.chosen(), time.perf_counter() - start))
             tick(1, f"{name} {accuracy.top1:.1%}")
     return ProbeReport(
         tuple(results),
@@ -194,21 +174,6 @@ def _sums(bank: FeatureBank, device: str | None, second: bool) -> Statistics:
     statistics = Statistics(bank.dim, second=second, device=device_of(features, device))
     statistics.add(features, as_labels(bank.labels, len(bank)))
     return statistics
-
-
-def _chosen(probe: Probe) -> dict[str, Any]:
-    """The hyper-parameters a probe ended with."""
-    if isinstance(probe, LinearProbe):
-        best = probe.best_
-        return {"lr": best.lr, "weight_decay": best.weight_decay, "normalise": best.normalise}
-    if isinstance(probe, LogisticProbe):
-        return {"penalty": probe.penalty_} | ({"at the edge of the list": True} if probe.at_edge_ else {})
-    if isinstance(probe, KNNProbe):
-        return {"k": probe.k_, "temperature": probe.temperature_, "metric": probe.metric}
-    if isinstance(probe, RidgeProbe):
-        return {"alpha": probe.alpha_}
-    parameters: dict[str, Any] = probe.get_params()
-    return {name: value for name, value in parameters.items() if name != "device"}
 
 
 def _names(train: FeatureBank, classes: list[Any]) -> tuple[str, ...]:

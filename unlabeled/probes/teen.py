@@ -28,7 +28,8 @@ class TEENProbe(ClosedFormProbe):
     [0.75, 0.75]
     """
 
-    _second = False
+    title = "TEEN"
+    square = False
     base_: Labels
 
     def __init__(self, alpha: float = 0.5, temperature: float = 16.0, device: str | None = None) -> None:

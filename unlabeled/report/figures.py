@@ -9,7 +9,8 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from unlabeled.report.tables import TITLES, probe_rows
+from unlabeled.probes import catalog
+from unlabeled.report.tables import probe_rows
 
 COLOURS = ("#a3abb5", "#7d8792", "#5c6570", "#3457d5", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#b3530a")
 BASELINES = 3
@@ -52,7 +53,7 @@ def probe_chart(reports: Sequence[Mapping[str, Any]], kind: Literal["png", "svg"
                 error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#1c2025"},
             )  # fmt: skip
             axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
-        axes.set_xticks(range(len(probes)), [TITLES.get(probe, probe) for probe in probes])
+        axes.set_xticks(range(len(probes)), [catalog.title(probe) for probe in probes])
         axes.set_ylabel("accuracy on held-out images, %")
         axes.set_ylim(0, min(108, 1.14 * max((100 * row.high for row in rows), default=100)))
         axes.spines[["top", "right"]].set_visible(False)

@@ -14,11 +14,12 @@ from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.words import command
 from unlabeled.engine.metrics import read_metrics
+from unlabeled.probes.catalog import title
 from unlabeled.probes.scoring import read_confusion
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Confusion, Forgetting, Picture, RunContent, looks
-from unlabeled.report.tables import TITLES, counted
+from unlabeled.report.tables import counted
 from unlabeled.runs.folder import Run
 
 MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -27,7 +28,7 @@ MOST_PICTURES = 24
 PICTURES_OF_TRAINING = 3
 """Kept pictures that are shown, evenly spread over training; the last weights are shown on held-out images anyway."""
 CONFUSION_FROM = ("linear", "logistic", "lda", "ridge", "knn", "nmc")
-"""The probe whose confusions are shown: the first of these that a report has."""
+"""The probe whose confusions are shown: the first of these that a report has, else the first it has at all."""
 
 
 def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 1500, bank: int = 20_000) -> RunContent:
@@ -129,13 +130,13 @@ def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dic
 
 def _confusions(reports: Sequence[Mapping[str, Any]]) -> list[Confusion]:
     for content in reports[:1]:
-        for probe in CONFUSION_FROM:
+        for probe in dict.fromkeys((*CONFUSION_FROM, *content["probes"])):
             found, classes = content["probes"].get(probe), content.get("classes")
             if not isinstance(found, dict) or not isinstance(classes, list):
                 continue
             counts = read_confusion(found.get("confusion"), len(classes))
             if counts is not None:
-                return [Confusion(f"{TITLES.get(probe, probe)} probe on {content.get('data', '?')}", classes, counts)]
+                return [Confusion(f"{title(probe)} probe on {content.get('data', '?')}", classes, counts)]
     return []
 
 

@@ -6,16 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-TITLES = {
-    "linear": "linear",
-    "logistic": "logistic",
-    "knn": "kNN",
-    "nmc": "nearest mean",
-    "lda": "LDA",
-    "ridge": "ridge",
-    "mahalanobis": "Mahalanobis",
-}
-"""How probes are called in print."""
+from unlabeled.probes import catalog
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,7 @@ class ProbeRow:
     @property
     def title(self) -> str:
         """The probe's name in print."""
-        return TITLES.get(self.probe, self.probe)
+        return catalog.title(self.probe)
 
 
 def probe_rows(reports: Sequence[Mapping[str, Any]], baseline: bool = False) -> list[ProbeRow]:
@@ -96,7 +87,7 @@ def counted(number: int, what: str) -> str:
 def markdown(rows: Sequence[ProbeRow]) -> str:
     """A Markdown table: a line a model, a column a probe, accuracy in percent with its 95 % interval."""
     probes = list(dict.fromkeys(row.probe for row in rows))
-    lines = ["| model | data | " + " | ".join(TITLES.get(p, p) for p in probes) + " |"]
+    lines = ["| model | data | " + " | ".join(map(catalog.title, probes)) + " |"]
     lines.append("|---|---|" + "---:|" * len(probes))
     for model, data in dict.fromkeys((row.model, row.data) for row in rows):
         cells = []

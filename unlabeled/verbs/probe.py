@@ -16,7 +16,8 @@ from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
 from unlabeled.core.model_input import normalised, sized
 from unlabeled.core.progress import say
 from unlabeled.data import ImageSet
-from unlabeled.probes.suite import PROBES, run_probes
+from unlabeled.probes.catalog import SUITE
+from unlabeled.probes.suite import run_probes
 from unlabeled.recipes.schema import DataConfig
 from unlabeled.report import probe_chart
 from unlabeled.runs.banks import bank_of
@@ -53,7 +54,7 @@ def probe(
         model: a run folder, ``local-dir:PATH``, ``hf-hub:ID``, ``timm:NAME``, ``random:NAME`` or ``pixels``.
         data: a data set; default: what the run was trained on, else ``fashion-mini``.
         data_dir: where data sets lie.
-        probes: names from ``unlabeled.probes.suite``.
+        probes: names from ``unlabeled.probes.catalog.SUITE``.
         layer: an inner stage of the backbone; default: what the run's recipe says (``features``), else the embedding.
         pool: how its map becomes a vector.
         calibrate: give BatchNorm the statistics of the data first (fair to a random initialisation).
@@ -69,10 +70,10 @@ def probe(
         UserError: there is no such model or data, it has no labels, or a probe is unknown.
     """
     if not probes:
-        raise UserError(f"name at least one probe of {', '.join(PROBES)}.")
+        raise UserError(f"name at least one probe of {', '.join(SUITE)}.")
     for wanted in probes:
-        if wanted not in PROBES:
-            raise UserError(f"there is no probe '{wanted}'.{nearest(wanted, PROBES)}")
+        if wanted not in SUITE:
+            raise UserError(f"there is no probe '{wanted}'.{nearest(wanted, SUITE)}")
     if layer is None and pool is None and Run(model).exists():
         features = Run(model).recipe().features
         layer, pool = features.layer, features.pool

@@ -13,8 +13,9 @@ from unlabeled.core import run_files
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import remove
 from unlabeled.core.progress import say
+from unlabeled.probes.catalog import SUITE
 from unlabeled.report.gather import flat, metrics, probe_reports
-from unlabeled.report.tables import TITLES, probe_rows
+from unlabeled.report.tables import probe_rows
 from unlabeled.runs.folder import Run
 
 DEPTH = 4
@@ -67,7 +68,7 @@ def runs(folder: str | Path, sort: str = "started") -> list[RunRow]:
         UserError: the folder does not exist, or nothing can be sorted by that.
     """
     rows = [_row(path, Path(folder)) for path in _find(Path(folder))]
-    known = {*TEXT, "epoch", "megabytes", *READINGS, *TITLES, *(name for row in rows for name in row.figures)}
+    known = {*TEXT, "epoch", "megabytes", *READINGS, *SUITE, *(name for row in rows for name in row.figures)}
     if sort not in known:
         raise UserError(f"runs cannot be sorted by '{sort}'.{nearest(sort, known)}")
     if sort in TEXT:

@@ -9,6 +9,7 @@ import typer
 
 from unlabeled.cli import completion
 from unlabeled.cli.options import Quiet, app, parts, result
+from unlabeled.probes.catalog import SUITE
 
 
 @app.command("probe")
@@ -21,7 +22,7 @@ def probe_command(
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
     probes: Annotated[
         str,
-        typer.Option(help=f"of {','.join(completion.PROBES)}", autocompletion=completion.some_of(completion.PROBES)),
+        typer.Option(help=f"of {','.join(SUITE)}", autocompletion=completion.some_of(SUITE)),
     ] = "linear,knn,nmc",
     layer: Annotated[str | None, typer.Option(help="an inner stage of the backbone, by name or number")] = None,
     pool: Annotated[str | None, typer.Option(help="avg, max, flat, cls, mean")] = None,

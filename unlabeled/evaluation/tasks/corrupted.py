@@ -8,8 +8,7 @@ import numpy as np
 
 from unlabeled.evaluation.corruptions import CORRUPTIONS, corrupt
 from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
-from unlabeled.evaluation.tasks.options import choice, options
-from unlabeled.probes.suite import MAKERS
+from unlabeled.evaluation.tasks.options import chosen_probe, options
 
 
 def corrupted(config: TaskConfig, bench: Workbench) -> Outcome:
@@ -18,7 +17,7 @@ def corrupted(config: TaskConfig, bench: Workbench) -> Outcome:
     Options: ``probe`` (``logistic``), ``kinds`` (all), ``severities`` ([1, 3, 5]).
     """
     chosen = options(config, probe="logistic", kinds=list(CORRUPTIONS), severities=[1, 3, 5])
-    probe = choice(config, "probe", chosen["probe"], MAKERS)(bench.seed, None).fit(bench.bank(config, "train"))
+    probe = chosen_probe(config, chosen["probe"]).for_suite(bench.seed, None).fit(bench.bank(config, "train"))
     clean = bench.bank(config, "test")
     accuracy = probe.score(clean.features, clean.labels)
     right, measures = [], {"clean": accuracy}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
-from unlabeled.evaluation.tasks.options import choice, options
+from unlabeled.evaluation.tasks.options import chosen_probe, options
 from unlabeled.probes.fewshot import run_few_labels
-from unlabeled.probes.suite import MAKERS
 
 
 def few_labels(config: TaskConfig, bench: Workbench) -> Outcome:
     """Mean accuracy over draws. Options: ``labels`` (``5-per-class``), ``probe`` (``nmc``), ``draws`` (5)."""
     chosen = options(config, labels="5-per-class", probe="nmc", draws=5)
-    choice(config, "probe", chosen["probe"], MAKERS)
+    chosen_probe(config, chosen["probe"])
     report = run_few_labels(
         bench.bank(config, "train"), bench.bank(config, "test"), chosen["labels"], [chosen["probe"]],
         draws=chosen["draws"], seed=bench.seed,

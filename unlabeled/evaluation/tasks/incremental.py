@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
 from unlabeled.evaluation.tasks.options import choice, options
-from unlabeled.probes.incremental import MAKERS, run_incremental
+from unlabeled.probes.incremental import run_incremental, stepwise
 
 
 def incremental(config: TaskConfig, bench: Workbench) -> Outcome:
     """Options: ``probe``, one that learns class by class (``nmc``), ``steps`` (5)."""
     chosen = options(config, probe="nmc", steps=5)
-    choice(config, "probe", chosen["probe"], MAKERS)
+    choice(config, "probe", chosen["probe"], stepwise())
     train, test = bench.bank(config, "train"), bench.bank(config, "test")
     [found] = run_incremental(train, test, [chosen["probe"]], steps=chosen["steps"], seed=bench.seed).results
     return Outcome(found.final, {"final": found.final, "average": found.average})

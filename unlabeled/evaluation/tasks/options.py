@@ -6,6 +6,8 @@ from typing import Any
 
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.evaluation.tasks.base import TaskConfig
+from unlabeled.probes.base import Probe
+from unlabeled.probes.catalog import SUITE, probe_class
 
 
 def options(config: TaskConfig, **defaults: Any) -> dict[str, Any]:
@@ -32,3 +34,13 @@ def choice(config: TaskConfig, option: str, value: str, known: Any) -> Any:
     if value not in known:
         raise UserError(f"suite: task '{config.task}' has no {option} '{value}'.{nearest(value, known)}")
     return known[value]
+
+
+def chosen_probe(config: TaskConfig, name: str) -> type[Probe]:
+    """The class of a probe of the suite.
+
+    Raises:
+        UserError: there is no such probe.
+    """
+    choice(config, "probe", name, dict.fromkeys(SUITE))
+    return probe_class(name)
