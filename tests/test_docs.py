@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = ("index.md", "own_images.md", "existing_models.md", "probe_table.md", "deletion.md", "probes.md", "evaluate.md")
 """In the order in which a reader meets them: later ones use the runs of earlier ones."""
-ELSEWHERE = {"add_a_method.md"}
-"""Pages whose blocks have a test of their own."""
+ELSEWHERE = {page.name for page in DOCS.glob("add_a_*.md")}
+"""Pages whose blocks have a test of their own, tests/test_how_to.py."""
 
 
 def load(name: str) -> Any:

@@ -12,32 +12,23 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from unlabeled.core.errors import UserError
+from unlabeled.probes import catalog
 from unlabeled.probes.arrays import InputError
 from unlabeled.probes.features import FeatureBank
-from unlabeled.probes.fetril import FeTrILProbe
 from unlabeled.probes.knn import KNNProbe
 from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
 from unlabeled.probes.linear import LinearProbe
 from unlabeled.probes.logistic import LogisticProbe
-from unlabeled.probes.naive_bayes import NaiveBayesProbe
 from unlabeled.probes.nmc import NearestMeanProbe
 from unlabeled.probes.ridge import RidgeProbe
 from unlabeled.probes.storage import load, save
-from unlabeled.probes.teen import TEENProbe
 
-PROBES = [
-    KNNProbe(k=5),
-    LDAProbe(),
-    LinearProbe(lr=(0.03, 0.3), weight_decay=0.0, normalise="standard", min_steps=200),
-    LogisticProbe(penalty=(1e-2, 1e-4)),
-    MahalanobisProbe(),
-    MahalanobisProbe("class"),
-    NearestMeanProbe(),
-    RidgeProbe(),
-    FeTrILProbe(),
-    NaiveBayesProbe(),
-    TEENProbe(),
-]
+SETTINGS = {
+    "knn": {"k": 5},
+    "linear": {"lr": (0.03, 0.3), "weight_decay": 0.0, "normalise": "standard", "min_steps": 200},
+    "logistic": {"penalty": (1e-2, 1e-4)},
+}
+PROBES = [catalog.probe_class(name)(**SETTINGS.get(name, {})) for name in catalog.PROBES] + [MahalanobisProbe("class")]
 
 
 def names(probe):
