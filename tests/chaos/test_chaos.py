@@ -35,7 +35,7 @@ def test_a_sigterm_while_something_is_prepared_says_how_to_go_on(
 ) -> None:
     argv = [*known["pretrain gsimclr"].argv, "method.autoencoder.epochs=100000"]
     process, deadline = zygote.start(argv, tmp_path), time.monotonic() + 60
-    while not list(tmp_path.glob("cache/prepared/*/.lock")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("cache/prepared/*/*/.lock")) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(10) == 1

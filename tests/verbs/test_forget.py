@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from unlabeled import backbones
+from unlabeled.backbones import read_lineage
 from unlabeled.cli.app import main
 from unlabeled.cli.present import show_forgotten
+from unlabeled.core.chain import verify
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.core.progress import set_quiet
@@ -27,6 +29,7 @@ from unlabeled.report.looks import as_finished
 from unlabeled.runs.folder import Run
 from unlabeled.runs.models import load_backbone
 from unlabeled.runs.prepared import prepare
+from unlabeled.verbs.finetune import finetune
 from unlabeled.verbs.forget import forget, load_classifier
 from unlabeled.verbs.pretrain import pretrain
 
@@ -226,7 +229,10 @@ def test_wrong_labels_are_forgotten_only_where_they_were_learnt(home: Path, tmp_
         ({"settings": ["epochs=many"]}, "method laf"),
         ({"what": "class:7"}, "no class 7"),
         ({"what": "class:0-2"}, "names all 180"),
-        ({"method": "retrain"}, "--no-retrain"),
+        ({"method": "retrain", "retrain": False}, "--no-retrain leaves out what is to be kept"),
+        ({"method": "retrain", "settings": ["epochs=3"]}, "has no settings; leave out epochs=3"),
+        ({"method": "retrain", "model": "plain"}, "nothing says how it was trained"),
+        ({"keep": ["scrub"]}, "--keep scrub: the table has no such row; it has laf, retrain"),
         ({"model": "/no/such/run"}, "no model '/no/such/run'"),
         ({"data": "no-such-data"}, "no-such-data"),
         ({"what": "random:0%"}, "names no image"),
@@ -242,6 +248,7 @@ def test_mistakes_are_explained_in_a_line(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("plain").symlink_to(home / "backbone" / "backbone")
     Path("far.txt").write_text("3\n180\n")
     arguments = {"model": home / "classifier", "what": "class:0", "out": tmp_path / "out", **changes}
     with pytest.raises(UserError, match=message) as caught:
@@ -354,3 +361,46 @@ def test_a_recipe_without_some_images_needs_the_right_split(home: Path) -> None:
     recipe = load_recipe(home / "classifier", ["data.without=/no/such.npz"])
     with pytest.raises(UserError, match="no forget split"):
         pretrain(recipe, home / "x")
+
+
+def test_the_retrained_network_is_left_as_a_run_of_its_own(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("1 5 9 13")
+    asked = f"indices:{tmp_path / 'rows.txt'}"
+    found = forget(home / "simclr", asked, method="retrain", out=tmp_path / "again")
+    assert [row.method for row in found.rows] == ["original", "retrain"]
+    run = Run(tmp_path / "again")
+    assert fingerprint(Classifier(load_backbone(run.folder).model)) == found.rows[1].model
+    record = run.read_json("record.json")
+    assert record["method"]["name"] == "retrain"
+    assert record["models"]["forgotten"] == record["models"]["retrained"] == found.rows[1].model
+    # it stands on its own: nothing in it leads to the cache, and what goes on from it leaves the images out
+    assert ForgetSplit.load(Path(run.recipe().data.without)).forget_rows.tolist() == [1, 5, 9, 13]
+    assert str(cache_dir()) not in "".join(p.read_text() for p in run.folder.rglob("*.json"))
+    start = (f"data=npz:{home / 'data.npz'}", "epochs=0", f"backbone.weights={run.folder}")
+    assert pretrain("simclr", tmp_path / "next", overrides=start).read_json("data.json")["images"] == 176
+    # beside another method
+    forget(home / "simclr", asked, settings=SHORT, keep=["retrain"], out=tmp_path / "laf")
+    kept = Run(tmp_path / "laf-retrain")
+    assert kept.read_json("record.json")["models"]["forgotten"] == found.rows[1].model
+    assert Run(tmp_path / "laf").read_json("record.json")["method"]["name"] == "laf"
+    tuned, _ = finetune(kept.folder, overrides=("epochs=1", "batch_size=32"), out=tmp_path / "tuned")
+    assert tuned.read_json("data.json")["images"] == 176
+
+
+def test_the_record_says_where_the_weights_come_from_and_what_it_does_not_cover(home: Path, tmp_path: Path) -> None:
+    tuned, _ = finetune(home / "simclr", overrides=("epochs=1", "batch_size=32"), out=tmp_path / "tuned")
+    (tmp_path / "rows.txt").write_text("3 4")
+    asked = f"indices:{tmp_path / 'rows.txt'}"
+    found = forget(tuned.folder, asked, settings=SHORT, retrain=False, out=tmp_path / "out")
+    record = Run(tmp_path / "out").read_json("record.json")
+    steps = [(step["step"].split()[0], step["met_the_images"]) for step in record["lineage"]]
+    assert steps == [("random", False), ("simclr", True), ("finetune", True)]
+    (said,) = (line for line in record["not_covered"] if "weights it came from" in line)
+    assert str(home / "simclr") in said
+    assert said in found.verdict, "the terminal and table.md say it, too, with --no-retrain as well"
+    assert record["not_covered"] == [line for line in found.verdict if line.startswith("not covered")]
+    assert read_lineage(tmp_path / "out" / "backbone")[-1].did == "forget"
+    # images that the fine-tuning never saw, because an earlier request took them, are not said to have been met
+    again = forget(tmp_path / "out", "random:5%", settings=SHORT, retrain=False, out=tmp_path / "second")
+    entries = verify(again.run.folder / "record.jsonl")
+    assert [entry["what"] for entry in entries] == ["forget", "forget"], "one record for both requests"

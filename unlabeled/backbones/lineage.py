@@ -26,6 +26,8 @@ class Seen(Config):
     images: int
     without: str | None = None
     """The forget split whose rows were left out."""
+    origin: str = ""
+    """Where they came from (``ImageSet.origin``); older files do not say it."""
 
 
 class Origin(Config):

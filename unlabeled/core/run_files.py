@@ -21,6 +21,8 @@ MLFLOW = ("mlflow.db", "mlartifacts")
 REPORT = "report.html"
 FINETUNE = "finetune.json"
 RECORD = "record.json"
+CHAIN = "record.jsonl"
+"""What was done to answer requests, each entry sealed with the hash of the one before."""
 TABLE = "table.md"
 ROLLBACKS = "rollbacks.json"
 
@@ -30,9 +32,11 @@ LAST_CHECKPOINT = f"{CHECKPOINTS}/last.ckpt"
 EPOCH_CHECKPOINT = f"{CHECKPOINTS}/epoch.ckpt"
 LEFT_OUT = f"{FORGETTING}/left_out.npz"
 SPLIT = f"{FORGETTING}/split.npz"
+REQUEST = f"{FORGETTING}/request.json"
+"""Names and hashes of the images of a request, until they are purged."""
 
 WRITTEN = (
     RECIPE, METRICS, ENVIRONMENT, DATA, DEMO, CHECKPOINTS, BACKBONE, *BESIDE, CLASSIFIER, PROBES, FORGETTING, PICTURES,
-    TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, RECORD, TABLE, ROLLBACKS,
+    TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, RECORD, CHAIN, TABLE, ROLLBACKS,
 )  # fmt: skip
 """Nothing else in the folder is ever removed."""

@@ -17,7 +17,7 @@ from unlabeled.data.decode import REMARKS, measure
 from unlabeled.data.files import folder
 from unlabeled.data.hub import hugging_face, through_timm
 from unlabeled.data.images import BadFile, ImageSet, Pixels, Source
-from unlabeled.data.listing import Listing, from_array, printable
+from unlabeled.data.listing import Listing, from_array, origin_of, printable
 from unlabeled.data.named import MINI_DESCRIPTION, NAMED, find, open_named
 from unlabeled.data.npz import npz
 from unlabeled.data.ondemand import OnDemand, Shape
@@ -305,5 +305,6 @@ def _image_set(
         note=listing.note,
         rule=rule,
         lines=lines,
+        origin=origin_of(listing),
     )
     return whole if rows is None else whole.subset(rows)

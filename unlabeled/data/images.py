@@ -58,6 +58,7 @@ class ImageSet:
         rows: which rows of ``pixels`` are the images (N,); default: all of them.
         rule: what the numbers of the stored images mean, as the data set decided.
         lines: what was decided or left out, a line each.
+        origin: a hash of where the images come from, which stays when images come or go (:func:`origin_of`).
     """
 
     def __init__(
@@ -75,13 +76,14 @@ class ImageSet:
         rows: Rows | None = None,
         rule: PixelRule = BY_TYPE,
         lines: Sequence[str] = (),
+        origin: str = "",
     ) -> None:
         if isinstance(pixels, np.ndarray) and (pixels.ndim != 4 or pixels.dtype != np.uint8):
             raise ValueError(f"pixels must be uint8 (N, C, H, W), not {pixels.dtype} {pixels.shape}")
         self.name, self.split, self.note = name, split, note
         self._pixels = pixels.view(np.ndarray) if isinstance(pixels, np.ndarray) else pixels
         self._rows = None if rows is None else np.ascontiguousarray(rows, dtype=np.int64)
-        self.rule, self.lines = rule, tuple(lines)
+        self.rule, self.lines, self.origin = rule, tuple(lines), origin
         self._labels = None if labels is None else np.ascontiguousarray(labels, dtype=np.int64)
         self.classes = None if classes is None else tuple(classes)
         self.paths = None if paths is None else tuple(paths)

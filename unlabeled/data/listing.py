@@ -112,6 +112,11 @@ def digest(*parts: object) -> str:
     return hashlib.blake2b("\0".join(map(repr, parts)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
+def origin_of(listing: Listing) -> str:
+    """A name for where images come from: what was made of them is found by it when some of them are to be deleted."""
+    return digest("origin", listing.place or listing.identity)
+
+
 def number_classes(labels: Sequence[str]) -> tuple[Labels, tuple[str, ...]]:
     """Number class names: by value if all are whole numbers, else by the alphabet."""
     names = sorted(set(labels), key=_as_number if all(map(_is_number, set(labels))) else str)

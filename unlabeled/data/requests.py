@@ -77,12 +77,10 @@ def rows_of_files(
         raise UserError(f"--forget {spec}: this data has no file names; use indices:FILE with row numbers.")
     elsewhere = elsewhere or {}
     places = {path: row for row, path in enumerate(paths)}
-    ends = _by_last_part([*places, *elsewhere])
-    wanted = list(dict.fromkeys(lines_of(spec, name)))
+    wanted = meant(spec, name, [*places, *elsewhere])
     rows: list[int] = []
     missing: list[tuple[str, str]] = []
-    for line in wanted:
-        found = line if line in places or line in elsewhere else _by_end(spec, name, line, ends)
+    for line, found in wanted.items():
         if found in places:
             rows.append(places[found])
         else:
@@ -96,6 +94,18 @@ def rows_of_files(
     if missing:
         say(f"{len(wanted)} images are named: {len(rows)} were trained on; {', '.join(passed)} ({listed})")
     return np.array(rows, dtype=np.int64), passed
+
+
+def meant(spec: str, name: str, paths: Iterable[str]) -> dict[str, str]:
+    """Every line of a file of image paths, with the one of ``paths`` that it means, or itself where it means none.
+
+    Raises:
+        UserError: an end fits several images.
+    """
+    known = set(paths)
+    ends = _by_last_part(known)
+    lines = dict.fromkeys(lines_of(spec, name))
+    return {line: line if line in known else _by_end(spec, name, line, ends) for line in lines}
 
 
 def nearest_folder(wanted: str, paths: Sequence[str]) -> str:

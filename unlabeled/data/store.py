@@ -35,7 +35,7 @@ from unlabeled.core.progress import progress
 from unlabeled.data import decode
 from unlabeled.data.cache import remove_older
 from unlabeled.data.images import BadFile, Pixels
-from unlabeled.data.listing import Listing, digest, printable
+from unlabeled.data.listing import Listing, digest, origin_of, printable
 from unlabeled.data.ondemand import Shape, decode_into, refuse, workers
 
 FORMAT = 2
@@ -137,7 +137,7 @@ class _Store:
             {
                 "format": FORMAT, "source": printable(self.name), "shape": list(self.shape), "size": state.st_size,
                 "mtime_ns": state.st_mtime_ns, "fingerprint": fingerprint, "bad": bad, "said": said,
-                "place": self.place, "made": time.time(),
+                "place": self.place, "origin": origin_of(self.listing), "made": time.time(),
             },
         )  # fmt: skip
         return self._open(bad, fingerprint, said)

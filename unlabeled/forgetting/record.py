@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,25 @@ from unlabeled.forgetting.protocol import Row
 
 
 def write_record(
-    path: Path, task: Task, method: Forgetter, before: Row, after: Row, retrained: Row | None = None
+    path: Path,
+    task: Task,
+    method: Forgetter | None,
+    before: Row,
+    after: Row,
+    retrained: Row | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``record.json`` and return its content.
 
     It names every forgotten image by a hash of its pixels (and its row in the data), so that the record can be
     checked against a request without keeping the image itself.
+
+    Args:
+        path: the file.
+        task: what was forgotten, from what.
+        method: the algorithm; ``None``: the model was trained again by the original's own recipe.
+        before, after, retrained: what was measured of the models.
+        more: further entries, such as the lineage of the weights and what the request does not reach.
     """
     split = task.split
     images = task.train.subset(split.forget_rows)
@@ -34,10 +48,10 @@ def write_record(
             "not_in_the_model": list(split.passed),
         },
         "method": {
-            "name": method.name,
-            "settings": method.config.model_dump(mode="json"),
+            "name": "retrain" if method is None else method.name,
+            "settings": {} if method is None else method.config.model_dump(mode="json"),
             "seed": after.seed,
-            "read_labels": method.needs_labels,
+            "read_labels": None if method is None else method.needs_labels,
             "seconds": after.seconds,
         },
         "models": {"original": before.model, "forgotten": after.model},
@@ -50,6 +64,7 @@ def write_record(
     if retrained is not None:
         record["models"]["retrained"] = retrained.model
         record["measures"]["retrained"] = _known(retrained.measures)
+    record |= more or {}
     files.atomic_write_json(path, record)
     return record
 

@@ -178,7 +178,8 @@ def extract(
             model.to(place)
         model.eval()
         with torch.inference_mode():
-            features = Store(folder, key, len(images), DTYPES[dtype], batch_size).fill(images.gather, embed, place)
+            store = Store(folder, key, len(images), DTYPES[dtype], batch_size, origin=getattr(images, "origin", ""))
+            features = store.fill(images.gather, embed, place)
     finally:
         if moved:
             model.to(first.device)

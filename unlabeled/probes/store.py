@@ -44,8 +44,12 @@ class Store:
     and the pages written do not count as this process's memory.
     """
 
-    def __init__(self, folder: Path | None, key: str, n: int, dtype: type[np.floating[Any]], batch: int) -> None:
+    def __init__(
+        self, folder: Path | None, key: str, n: int, dtype: type[np.floating[Any]], batch: int, *, origin: str = ""
+    ) -> None:
         self.folder, self.key, self.n, self.dtype, self.batch = folder, key, n, np.dtype(dtype), batch
+        self.about = {"batch": batch, "origin": origin}
+        """Also says whose features they are, so that they are found when the images are to be deleted."""
 
     def fill(
         self, gather: Callable[[Rows], Tensor], embed: Callable[[Tensor], Tensor], device: torch.device
@@ -143,7 +147,7 @@ class Store:
         dist_barrier()
         dim = dim or (home / "features.bin").stat().st_size // (self.n * self.dtype.itemsize)
         if not dist.rank():
-            atomic_write_json(home / "manifest.json", {"batch": batch, "dim": dim, "complete": True})
+            atomic_write_json(home / "manifest.json", {**self.about, "batch": batch, "dim": dim, "complete": True})
             (home / "journal.bin").unlink()
         return self._map(home, dim)
 
@@ -158,7 +162,7 @@ class Store:
                         remove(home / name)
                     for name in ("features.bin", "journal.bin"):
                         (home / name).write_bytes(b"")
-                    atomic_write_json(home / "manifest.json", {"batch": self.batch, "complete": False})
+                    atomic_write_json(home / "manifest.json", {**self.about, "complete": False})
         dist_barrier()
         return int(json.loads((home / "manifest.json").read_text())["batch"])
 

@@ -20,6 +20,7 @@ def describe(run: Run, images: ImageSet) -> None:
         "name": images.name,
         "split": images.split,
         "fingerprint": images.fingerprint,
+        "origin": images.origin,
         "images": len(images),
         "shape": list(images.shape),
         "pixels": images.rule.asdict(),
@@ -52,10 +53,21 @@ def keep_outcome(run: Run, method: Method, images: ImageSet) -> None:
     backbones.save(backbones.merged(kept.backbone), run.backbone)
 
 
+def seen_of(images: ImageSet, without: str | None) -> Seen:
+    """What a step learned from, for the lineage of its weights."""
+    return Seen(
+        name=images.name,
+        fingerprint=images.fingerprint,
+        images=len(images),
+        without=without,
+        origin=images.origin,
+    )
+
+
 def _step(run: Run, method: Method, images: ImageSet) -> Origin:
     """What this training adds to the life of the weights it began with."""
     recipe = run.recipe()
-    seen = Seen(name=images.name, fingerprint=images.fingerprint, images=len(images), without=recipe.data.without)
+    seen = seen_of(images, recipe.data.without) if recipe.epochs else None  # random weights have met nothing
     teachers = tuple(f"{teacher.name} ({teacher.digest})" for teacher in getattr(method, "teachers", ()))
     step = Origin(did=recipe.method.name, name=recipe.name, data=seen, place=str(run.folder), teachers=teachers)
     if recipe.backbone.weights is None:

@@ -165,7 +165,7 @@ def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
                 images.without_labels(),
                 seed=recipe.seed,
                 batch_size=recipe.batch_size,
-                cache=cache_dir() / "prepared",
+                cache=cache_dir() / "prepared" / (images.origin or "-"),
                 device=torch.device(ready.hardware.device()),
             )
         dist.wait_for_all()

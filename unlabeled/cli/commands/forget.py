@@ -29,7 +29,7 @@ def forget_command(
     method: Annotated[
         str,
         typer.Option(
-            help="laf, lfssd, bad_teacher (no labels); scrub, duck, …; nmc, lda, ridge (exact)",
+            help="laf, lfssd, bad_teacher (no labels); scrub, duck, …; nmc, lda, ridge (exact); retrain",
             autocompletion=completion.one_of(completion.FORGETTERS),
         ),
     ] = "laf",
@@ -40,6 +40,7 @@ def forget_command(
             autocompletion=completion.some_of(completion.FORGETTERS),
         ),
     ] = "",
+    keep: Annotated[str, typer.Option(help="rows whose networks are left as runs, too, e.g. retrain")] = "",
     retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,
     seed: int = 0,
@@ -60,6 +61,7 @@ def forget_command(
         method=method,
         settings=settings or (),
         compare=[name for name in parts(compare) if name not in ("retrain", "head_only", "original")],
+        keep=parts(keep),
         retrain=retrain,
         seeds=seeds,
         seed=seed,
