@@ -86,8 +86,59 @@ def tokens(
     [(2, 192), (2, 16, 192)]
     """
     model: Any = vit
-    x = model.patch_embed(images)
-    if hidden is not None and mask_token is not None:
-        x = torch.where(hidden.view(*x.shape[:-1], 1), mask_token.to(x.dtype), x)
+    x = _content(vit, images, hidden, mask_token)
     x = model.norm(model.blocks(model.norm_pre(model.patch_drop(model._pos_embed(x)))))
     return Tokens(model.forward_head(x, pre_logits=True), x[:, model.num_prefix_tokens :])
+
+
+def encode(
+    vit: VisionTransformer,
+    images: Tensor,
+    kept: Tensor | None = None,
+    hidden: Tensor | None = None,
+    mask_token: Tensor | None = None,
+) -> Tensor:
+    """All tokens behind the last norm, without the pooling: ``(B, prefix + n, D)``; every parameter takes part.
+
+    Args:
+        vit: of timm.
+        images: ``(B, C, h, w)`` of its own size.
+        kept: ``(B, n)`` patch numbers; only these enter the transformer, in this order (MAE, I-JEPA). Default: all.
+        hidden: ``(B, N)`` bool, the patches whose content is replaced before positions are added.
+        mask_token: ``(D,)``, what replaces it.
+
+    >>> import timm
+    >>> vit = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=0)
+    >>> tuple(encode(vit, torch.zeros(2, 3, 32, 32), kept=torch.tensor([[0, 5, 7], [1, 2, 3]])).shape)
+    (2, 4, 192)
+    """
+    model: Any = vit
+    prefix = model.num_prefix_tokens
+    x = model._pos_embed(_content(vit, images, hidden, mask_token))
+    if kept is not None:
+        x = torch.cat([x[:, :prefix], x[:, prefix:].gather(1, kept[:, :, None].expand(-1, -1, x.shape[-1]))], dim=1)
+    # one of the two last norms is the identity
+    encoded: Tensor = model.fc_norm(model.norm(model.blocks(model.norm_pre(x))))
+    return encoded
+
+
+def _content(vit: VisionTransformer, images: Tensor, hidden: Tensor | None, mask_token: Tensor | None) -> Tensor:
+    """Embedded patches, the hidden ones replaced."""
+    x: Tensor = vit.patch_embed(images)
+    if hidden is None or mask_token is None:
+        return x
+    return torch.where(hidden.view(*x.shape[:-1], 1), mask_token.to(x.dtype), x)
+
+
+def own_size(view: Tensor, cut: PatchGrid, method: str) -> Tensor:
+    """The view, if it has the size of the transformer's images.
+
+    Raises:
+        UserError: it has another; ``method`` is named.
+    """
+    if view.shape[2:] != cut.size:
+        raise UserError(
+            f"the method '{method}' got views of {view.shape[2]}x{view.shape[3]} pixels, its backbone takes "
+            f"{cut.size[0]}x{cut.size[1]}; make 'size' in the recipe's views agree with it."
+        )
+    return view

@@ -12,12 +12,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from unlabeled.backbones.tokens import patch_grid, require_vit
+from unlabeled.backbones.tokens import encode, own_size, patch_grid, require_vit
 from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.core.precision import full_precision
-from unlabeled.heads.mae import MAEDecoder, initialise_mae, normalise_patches, patchify, unpatchify
+from unlabeled.heads.mae import MAEDecoder, initialise_mae, normalise_patches, patchify
+from unlabeled.ssl.masking import shuffled
 from unlabeled.ssl.method import Batch, DataInfo, Method, MethodConfig, Picture, Step
+from unlabeled.ssl.painting import before_and_after, over_hidden
 
 
 class MAEConfig(MethodConfig):
@@ -38,8 +40,7 @@ class MAEConfig(MethodConfig):
 @full_precision
 def masked_error(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
     """Mean squared error of ``(B, N, values)`` predictions over the patches where ``hidden`` ``(B, N)`` is true."""
-    errors, chosen = (predicted - target).square().mean(dim=-1), hidden.to(predicted)
-    return (errors * chosen).sum() / chosen.sum()  # a mask as an index would make the host wait
+    return over_hidden((predicted - target).square().mean(dim=-1), hidden)
 
 
 class MAE(Method):
@@ -61,8 +62,8 @@ class MAE(Method):
                 "change backbone.args.embed_dim."
             )
         super().__init__(config, backbone, info)
-        cut = patch_grid(backbone, "mae")
-        self.size, self.grid, self.patch_size, self.patches = cut.size, cut.grid, cut.patch, cut.count
+        self.cut = cut = patch_grid(backbone, "mae")
+        self.grid, self.patch_size, self.patches = cut.grid, cut.patch, cut.count
         self.visible = int(self.patches * (1 - config.mask_ratio) + 1e-6)  # 25 * (1 - 0.8) is 4.999…
         if not 0 < self.visible < self.patches:
             raise UserError(
@@ -90,29 +91,17 @@ class MAE(Method):
         Returns:
             ``(B, patches)`` patch numbers in shuffled order, and ``(B, patches)`` bool, true where hidden.
         """
-        noise = torch.rand(step.batch_size, self.patches, generator=step.generator("mask"))
-        order = noise[step.first : step.first + len(images)].argsort(dim=1, stable=True)
+        order = shuffled(step, len(images), self.patches)
         hidden = torch.ones_like(order, dtype=torch.bool).scatter(1, order[:, : self.visible], False)
         return send(order, images.device), send(hidden, images.device)
 
     def encode(self, images: Tensor, order: Tensor) -> Tensor:
         """Run only the prefix tokens and the visible patches through the transformer: ``(B, prefix + visible, D)``."""
-        vit, prefix = self.backbone, self.backbone.num_prefix_tokens
-        tokens = vit._pos_embed(vit.patch_embed(images))
-        kept = order[:, : self.visible, None].expand(-1, -1, tokens.shape[-1])
-        tokens = torch.cat([tokens[:, :prefix], tokens[:, prefix:].gather(1, kept)], dim=1)
-        # one of the two last norms is the identity
-        encoded: Tensor = vit.fc_norm(vit.norm(vit.blocks(vit.norm_pre(tokens))))
-        return encoded
+        return encode(self.backbone, images, kept=order[:, : self.visible])
 
     def _checked(self, batch: Batch) -> Tensor:
         (view,) = batch.expect_views(1, "mae")
-        if view.shape[2:] != self.size:
-            raise UserError(
-                f"the method 'mae' got views of {view.shape[2]}x{view.shape[3]} pixels, its backbone takes "
-                f"{self.size[0]}x{self.size[1]}; make 'size' in the recipe's views agree with it."
-            )
-        return view
+        return own_size(view, self.cut, "mae")
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         images = self._checked(batch)
@@ -133,10 +122,4 @@ class MAE(Method):
         if self.config.norm_pix:
             _, mean, deviation = normalise_patches(original)
             predicted = predicted * deviation + mean
-        middle = torch.zeros_like(original)
-        rows = [original, original.where(~hidden[:, :, None], middle), original.where(~hidden[:, :, None], predicted)]
-        pixels = torch.stack([unpatchify(row, self.patch_size, self.grid) for row in rows])
-        std, mean = (pixels.new_tensor(values).view(-1, 1, 1) for values in (self.info.std, self.info.mean))
-        return [
-            Picture("masked autoencoder", (pixels * std + mean).clamp(0, 1), ("original", "masked", "reconstructed"))
-        ]
+        return [before_and_after("masked autoencoder", original, predicted, hidden, self.cut, self.info)]
