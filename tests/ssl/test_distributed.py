@@ -54,6 +54,7 @@ SIZES = {
     "swav": (8, 8, 5, 5),
     "swav with a queue": (8, 8, 5),
     "mae": (8,),
+    "simmim": (8,),
     "random_teacher": (8,),
     "supervised": (8,),
     "finetune": (8,),
@@ -72,13 +73,14 @@ SETTINGS = {
     "swav": {"prototypes": 6, "projection_dim": 8, "freeze_steps": 1},
     "swav with a queue": {"prototypes": 6, "projection_dim": 8, "queue": 14, "freeze_steps": 0},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
+    "simmim": {"mask_unit": 4},
     "random_teacher": {"output_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "alpha": 0.3},
 }
 
 
 def build(name):
     torch.manual_seed(0)
-    if name == "mae":
+    if name in ("mae", "simmim"):
         options = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 1}
         backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, in_chans=1, **options)
     else:

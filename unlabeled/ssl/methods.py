@@ -18,6 +18,7 @@ from unlabeled.ssl.random_init import RandomInit
 from unlabeled.ssl.random_teacher import RandomTeacher
 from unlabeled.ssl.rotation import Rotation
 from unlabeled.ssl.simclr import SimCLR
+from unlabeled.ssl.simmim import SimMIM
 from unlabeled.ssl.simsiam import SimSiam
 from unlabeled.ssl.sla import SLA
 from unlabeled.ssl.supcon import SupCon
@@ -42,6 +43,7 @@ METHODS: dict[str, type[Method]] = {
     "visreg": VISReg,
     "swav": SwAV,
     "mae": MAE,
+    "simmim": SimMIM,
     "random_teacher": RandomTeacher,
     "distill": Distill,
     "supcon": SupCon,
