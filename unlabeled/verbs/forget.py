@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from unlabeled.backbones import lineage_of
+from unlabeled.backbones import Backbone, lineage_of
 from unlabeled.core import run_files
 from unlabeled.core.device import chosen
 from unlabeled.core.errors import UserError, nearest
@@ -25,7 +26,8 @@ from unlabeled.forgetting.protocol import Protocol, Row
 from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.report.forgetting import save_pictures
 from unlabeled.runs.ancestry import lineage_facts, not_covered
-from unlabeled.runs.deletion import Request, refuse_other_request, request_of
+from unlabeled.runs.copies import copies_of
+from unlabeled.runs.deletion import BY_IMAGE, Request, refuse_other_request, request_of
 from unlabeled.runs.folder import Run
 from unlabeled.verbs.forgotten import Leaving
 from unlabeled.verbs.retraining import Retraining, load_classifier
@@ -54,6 +56,7 @@ def forget(
     settings: Sequence[str] = (),
     compare: Sequence[str] = (),
     keep: Sequence[str] = (),
+    with_copies: bool = False,
     retrain: bool = True,
     seeds: int = 1,
     seed: int = 0,
@@ -70,6 +73,8 @@ def forget(
         settings: ``"key=value"`` settings of the algorithm.
         compare: further algorithms, with their default settings, for the table.
         keep: rows of the table whose networks are left as runs, too, each beside ``out`` (``OUT-retrain``).
+        with_copies: also forget images that are copies of those named, or nearly (:mod:`unlabeled.runs.copies`); they
+            are listed anyway where single images are named (``files:``, ``indices:``).
         retrain: also train anew without the forget set (by the run's own recipe), the standard to compare with.
         seeds: how many seeds to measure; the model that is kept is the first one's.
         seed: the first of them; also of random forget sets.
@@ -87,6 +92,7 @@ def forget(
     _check_retraining(source, model, method, settings, keep, [*methods, RETRAIN], retrain)
     original = load_classifier(model)
     request = request_of(source, what, data, data_dir, seed)
+    request, copies = _with_copies(request, original, take=with_copies)
     split = request.split
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
     homes = {name: folder if name == method else Run(f"{folder.folder}-{name}") for name in [method, *keep]}
@@ -113,7 +119,7 @@ def forget(
         shown = ("original", RETRAIN, "head_only", method)
         first = [asdict(r) for r in rows if r.seed == seed and r.method in shown]
         save_pictures(folder.folder / run_files.FORGETTING / run_files.PICTURES, first, request.train.classes, gone)
-        more = {"lineage": lineage, "not_covered": beyond, "verdict": said}
+        more = {"lineage": lineage, "copies": copies, "not_covered": beyond, "verdict": said}
         leaving = Leaving(source, request, task, rows, more)
         for name, home in homes.items():
             if name == RETRAIN and retraining is not None:
@@ -121,6 +127,18 @@ def forget(
             else:
                 leaving.forgotten(home, methods[name], protocol.forgotten(methods[name], seed).model, seed)
     return Forgotten(folder, rows, said, split.description)
+
+
+def _with_copies(request: Request, original: Classifier, *, take: bool) -> tuple[Request, dict[str, Any] | None]:
+    """The request with copies of its images where they are to be taken along, and what the record says of them."""
+    if not request.split.spec.startswith(BY_IMAGE):
+        if take:
+            raise UserError("--with-copies is for requests that name single images: --forget files:… or indices:….")
+        return request, None
+    found = copies_of(request, Backbone(original.extractor))
+    if len(found.rows):
+        say("they are forgotten, too" if take else "they are kept: --with-copies takes them along")
+    return (request.with_rows(found.rows) if take else request), found.facts(taken=take)
 
 
 def _method(name: str, settings: Sequence[str]) -> Forgetter:

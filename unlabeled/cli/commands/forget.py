@@ -41,6 +41,9 @@ def forget_command(
         ),
     ] = "",
     keep: Annotated[str, typer.Option(help="rows whose networks are left as runs, too, e.g. retrain")] = "",
+    with_copies: Annotated[
+        bool, typer.Option("--with-copies", help="forget copies and near-copies of the images, too; they are listed")
+    ] = False,
     retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,
     seed: int = 0,
@@ -62,6 +65,7 @@ def forget_command(
         settings=settings or (),
         compare=[name for name in parts(compare) if name not in ("retrain", "head_only", "original")],
         keep=parts(keep),
+        with_copies=with_copies,
         retrain=retrain,
         seeds=seeds,
         seed=seed,
