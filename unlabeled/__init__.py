@@ -14,12 +14,15 @@ _HOME = {
     "FeatureBank": "unlabeled.probes",
     "Recipe": "unlabeled.recipes.schema",
     "UserError": "unlabeled.core.errors",
-    "embed": "unlabeled.runs.models",
+    "embed": "unlabeled.runs.embedding",
+    "finetune": "unlabeled.verbs.finetune",
     "forget": "unlabeled.verbs.forget",
+    "image_paths": "unlabeled.data.loose",
     "load_backbone": "unlabeled.runs.models",
     "load_recipe": "unlabeled.recipes.resolve",
     "neighbours": "unlabeled.verbs.neighbours",
     "open_data": "unlabeled.data",
+    "predict": "unlabeled.verbs.predict",
     "pretrain": "unlabeled.verbs.pretrain",
     "probe": "unlabeled.verbs.probe",
 }
@@ -30,11 +33,14 @@ __all__ = [
     "UserError",
     "__version__",
     "embed",
+    "finetune",
     "forget",
+    "image_paths",
     "load_backbone",
     "load_recipe",
     "neighbours",
     "open_data",
+    "predict",
     "pretrain",
     "probe",
 ]
@@ -43,12 +49,16 @@ if TYPE_CHECKING:
     from unlabeled.backbones import Backbone
     from unlabeled.core.errors import UserError
     from unlabeled.data import open_data
+    from unlabeled.data.loose import image_paths
     from unlabeled.probes import FeatureBank
     from unlabeled.recipes.resolve import load_recipe
     from unlabeled.recipes.schema import Recipe
-    from unlabeled.runs.models import embed, load_backbone
+    from unlabeled.runs.embedding import embed
+    from unlabeled.runs.models import load_backbone
+    from unlabeled.verbs.finetune import finetune
     from unlabeled.verbs.forget import forget
     from unlabeled.verbs.neighbours import neighbours
+    from unlabeled.verbs.predict import predict
     from unlabeled.verbs.pretrain import pretrain
     from unlabeled.verbs.probe import probe
 

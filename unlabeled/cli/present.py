@@ -7,7 +7,9 @@ import json
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlabeled.core.words import command
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from unlabeled.forgetting.protocol import Row
     from unlabeled.verbs.demo import Demo
     from unlabeled.verbs.forget import Forgotten
+    from unlabeled.verbs.predict import Predictions
     from unlabeled.verbs.rerun import Rerun
 
 FORGETTING = {
@@ -184,8 +187,18 @@ def show_finetuned(run: Run, result: dict[str, Any]) -> str:
     return (
         f"accuracy on {result['n']:,} held-out images of {result['data']}: "
         f"{with_interval(result['top1'], *result['interval'])} %  ({result['labelled']:,} labelled images)\n"
-        f"{show_run(run)}"
+        f"{show_run(run)}\n"
+        f"  classify:   {command('predict', run.folder, 'FOLDER')}"
     )
+
+
+def show_predictions(found: Predictions, out: Path) -> str:
+    """How many images got which class, the commonest first, and where the list is."""
+    counts = Counter("(abstained)" if label is None else label for label in found.labels)
+    counts["(unreadable)"] = len(found.unreadable)
+    width = max(map(len, counts))
+    lines = [f"{name:{width}}  {count:,}" for name, count in counts.most_common() if count]
+    return "\n".join([*lines, f"{len(found):,} images: {out}"])
 
 
 def show_dry_run(facts: dict[str, Any]) -> str:

@@ -46,19 +46,19 @@ def folder(root: Path, split: str, held: float | None = None) -> Listing:
         raise UserError(f"the folder {printable(root)} cannot be read: {error.strerror}.") from error
     train, test = pick_split(subfolders, "train"), pick_split(subfolders, "test")
     if train and test:
-        found = {name: _scan(root / name) for name in (train, test)}
+        found = {name: scan(root / name) for name in (train, test)}
         return _listed(root / (test if split == "test" else train), found)
     # A lone "train" is a split; beside other folders it may be a class.
     alone = train is not None and len(subfolders) == 1
     base = root / train if train and alone else root
-    scanned = _scan(base)
+    scanned = scan(base)
     listed = _listed(base, {base.name: scanned})
     names = [scanned.files[row] for row in _in_classes(scanned.files)] if listed.labels is not None else scanned.files
     rows, note = split_rows(len(names), listed.labels, split, printable(base), names, held=held, only_train=alone)
     return replace(listed, rows=rows, note=note)
 
 
-class _Scanned(NamedTuple):
+class Scanned(NamedTuple):
     """What lies below a folder: relative paths of image files, sorted; unreadable folders; other files by ending."""
 
     files: list[str]
@@ -66,14 +66,10 @@ class _Scanned(NamedTuple):
     others: Counter[str]
 
 
-def _listed(root: Path, found: dict[str, _Scanned]) -> Listing:
+def _listed(root: Path, found: dict[str, Scanned]) -> Listing:
     files, bad, others = found[root.name]
-    ignored = ", ".join(f"{count} {printable(ending)}" for ending, count in others.most_common(5))
-    if not files:
-        where = printable(root)
-        listed = f" ({bad[0].path}: {bad[0].reason})" if bad else f" but {ignored} files" if ignored else ""
-        raise UserError(f"the folder {where} holds no images{listed}; looked for .jpg, .png, .webp, .tif, .npy, ….")
-    lines = [f"{printable(root)}: {ignored} files are of types that are not read and are left out"] if ignored else []
+    require_images(root, found[root.name])
+    lines = left_out(root, others)
     labels, classes = None, None
     if names := _classes(files):
         strays = sorted(set(range(len(files))) - set(_in_classes(files)))
@@ -108,6 +104,31 @@ def _listed(root: Path, found: dict[str, _Scanned]) -> Listing:
     )
 
 
+def require_images(root: Path, scanned: Scanned) -> None:
+    """Refuse a folder without a single image, and say what it holds instead.
+
+    Raises:
+        UserError: there is none.
+    """
+    if scanned.files:
+        return
+    bad, ignored = scanned.bad, _counted(scanned.others)
+    listed = f" ({bad[0].path}: {bad[0].reason})" if bad else f" but {ignored} files" if ignored else ""
+    raise UserError(
+        f"the folder {printable(root)} holds no images{listed}; looked for .jpg, .png, .webp, .tif, .npy, …."
+    )
+
+
+def left_out(root: Path, others: Counter[str]) -> list[str]:
+    """The line that says which files of a folder are of types that nobody reads; none where there are no such files."""
+    ignored = _counted(others)
+    return [f"{printable(root)}: {ignored} files are of types that are not read and are left out"] if ignored else []
+
+
+def _counted(others: Counter[str]) -> str:
+    return ", ".join(f"{count} {printable(ending)}" for ending, count in others.most_common(5))
+
+
 def _first(file: str) -> str:
     return file.split(os.sep, 1)[0]
 
@@ -123,7 +144,7 @@ def _classes(files: Sequence[str]) -> set[str]:
     return names if len(names) >= 2 and few else set()
 
 
-def _scan(root: Path) -> _Scanned:
+def scan(root: Path) -> Scanned:
     """Look through all that lies below ``root``.
 
     Every folder is entered once, real ones before symbolic links: so links that form loops end.
@@ -157,7 +178,7 @@ def _scan(root: Path) -> _Scanned:
                 files.append(relative)
             elif ending not in _NOTES:
                 others[ending or "unnamed"] += 1
-    return _Scanned(sorted(files), bad, others)
+    return Scanned(sorted(files), bad, others)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from unlabeled.core import rng
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import say
 from unlabeled.core.words import command
-from unlabeled.data import ImageSet, open_data
+from unlabeled.data import ImageSet
 from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
@@ -215,35 +214,3 @@ def starting_backbone(
             torch.manual_seed(rng.derive(recipe.seed, "adapters"))
             backbones.add_adapters(model, recipe.backbone.lora)
     return model.train()
-
-
-def embed(model: str | Path | Backbone, images: Any, *, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Embed images, or everything in a folder in the order of its paths.
-
-    Args:
-        model: a :class:`Backbone`, or what :func:`load_backbone` takes.
-        images: what :meth:`Backbone.embed` takes, or the name or path of a data set. Of one that has splits of its
-            own, the training split is embedded; ``open_data(images, "all").paths`` says which row is which file.
-        batch_size: how many images are computed at once.
-
-    Returns:
-        ``(N, D)`` float32.
-    """
-    backbone = model if isinstance(model, Backbone) else load_backbone(model)
-    if not isinstance(images, str | Path):
-        return np.asarray(backbone.embed(images, batch_size))
-    return embed_set(backbone, images_for(backbone, images), batch_size)
-
-
-def images_for(backbone: Backbone, images: str | Path) -> ImageSet:
-    """All images of a data set, as the backbone takes them."""
-    return open_data(str(images), "all", size=backbone.image_size, channels=backbone.in_chans, rule=backbone.rule)
-
-
-def embed_set(backbone: Backbone, data: ImageSet, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """``(N, D)`` float32 of an open data set, decoded a batch at a time."""
-    parts = [
-        backbone.embed(data.gather(np.arange(start, min(start + batch_size, len(data)))), batch_size)
-        for start in range(0, len(data), batch_size)
-    ]
-    return np.concatenate([np.asarray(part) for part in parts])

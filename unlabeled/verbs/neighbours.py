@@ -15,7 +15,8 @@ from unlabeled.backbones import Backbone
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_text, expect_file
 from unlabeled.probes.search import search
-from unlabeled.runs.models import embed_set, images_for, load_backbone
+from unlabeled.runs.embedding import embed_set, images_for
+from unlabeled.runs.models import load_backbone
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from unlabeled.cli.commands import (  # noqa: F401, I001
     evaluate,
     forget,
     finetune,
+    predict,
     neighbours,
     report,
     export,
