@@ -26,4 +26,7 @@ def test_a_message_is_one_line_whatever_it_quotes() -> None:
 def test_a_near_name_is_offered_and_few_are_listed() -> None:
     assert nearest("simclt", ["simclr", "mae"]) == " Did you mean 'simclr'?"
     assert nearest("zzz", ["mae", "simclr"]) == " Known: mae, simclr."
+    assert nearest("lfa", ["lda", "laf", "lfssd"]) == " Did you mean 'laf'?"  # as near by letters in common is lda
+    assert nearest("resnet9", ["resnet50", "resnet101", "resnet18", "resnext26ts"]) == " Did you mean 'resnet18'?"
+    assert nearest("vit_tiny_patch16_225", ["vit_tiny_patch16_384", "vit_tiny_patch16_224"]).endswith("_224'?")
     assert "41" in nearest("zzz", [f"{i:03}" for i in range(41)])

@@ -8,9 +8,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from unlabeled.core.errors import UserError
-from unlabeled.recipes.load import apply_overrides, builtin_recipes, parse_value, read_recipe, summary
+from unlabeled.forgetting.methods import METHODS as FORGETTERS
+from unlabeled.recipes.load import apply_overrides, builtin_recipes, explain, parse_value, read_recipe, summary
 from unlabeled.recipes.resolve import check_recipe, load_recipe, recipe_yaml
 from unlabeled.runs.folder import same_recipe
 
@@ -198,6 +200,13 @@ def test_settings_are_typed_nested_or_dotted() -> None:
 def test_other_projects_words_are_understood_in_the_message(theirs: str, ours: str) -> None:
     with pytest.raises(UserError, match=f"Did you mean '{ours}'"):
         load_recipe("simclr", [f"{theirs}=1"])
+
+
+def test_a_word_is_no_path_that_is_not_there() -> None:
+    config = FORGETTERS["negative_gradient"].Config
+    with pytest.raises(ValidationError) as found:
+        config.model_validate({"learning_rate": 1.0})
+    assert str(explain(found.value, config, "x")) == "x: unknown key 'learning_rate'. Did you mean 'lr'?"
 
 
 def test_a_run_of_an_older_version_is_still_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -40,12 +41,20 @@ MOST_NAMES = 40
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or the list of all known names."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=len(known) or 1, cutoff=0.5)
     if close:
-        return f" Did you mean '{close[0]}'?"
+        return f" Did you mean '{min(close, key=lambda other: _distance(name, other))}'?"
     if len(known) > MOST_NAMES:
         return f" There are {len(known)}, for instance {', '.join(known[:5])}."
     return f" Known: {', '.join(known)}." if known else ""
+
+
+def _distance(name: str, other: str) -> tuple[float, bool, int]:
+    """Words first, then letters in another order, then sizes: ``resnet9`` is nearer to ``resnet18`` than to 152."""
+    words, sizes = zip(*((re.sub(r"\d+", "0", text), re.findall(r"\d+", text)) for text in (name, other)), strict=True)
+    unlike = 1 - difflib.SequenceMatcher(None, *words).ratio()
+    apart = sum(abs(int(first) - int(second)) for first, second in zip(*sizes, strict=False))
+    return unlike, sorted(name) != sorted(other), apart
 
 
 def first_line(error: BaseException) -> str:

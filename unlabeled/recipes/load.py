@@ -197,8 +197,9 @@ def explain(
         known = [f"{prefix}.{name}" if prefix else name for name in known]
         inside = {} if prefix else _inside(model, method)
         close = get_close_matches(path, [*known, *inside], n=1, cutoff=0.5)
-        if (theirs := path.rpartition(".")[2]) in ELSEWHERE and theirs not in inside:
-            return UserError(f"{where}: unknown key '{path}'. Did you mean '{ELSEWHERE[theirs]}'?{more}")
+        theirs = path.rpartition(".")[2]
+        if theirs not in inside and (ours := called(theirs, model, method)):
+            return UserError(f"{where}: unknown key '{path}'. Did you mean '{ours}'?{more}")
         meant = f" Did you mean '{inside[close[0]]}'?" if close and close[0] not in known else nearest(path, known)
         return UserError(f"{where}: unknown key '{path}'.{meant}{more}")
     message = first["msg"].removeprefix("Value error, ")
@@ -210,15 +211,33 @@ def explain(
     )
 
 
-def _inside(model: type[BaseModel], method: type[BaseModel] | None) -> dict[str, str]:
-    """The settings one level deeper, by their bare names: ``lr`` is ``optimizer.lr``."""
-    found: dict[str, str] = {}
+def called(theirs: str, model: type[BaseModel], method: type[BaseModel] | None = None) -> str | None:
+    """The dotted path of the setting that other projects call ``theirs``; ``None`` where there is no such setting.
+
+    >>> from unlabeled.recipes.schema import Recipe
+    >>> called("learning_rate", Recipe)
+    'optimizer.lr'
+    """
+    ours = ELSEWHERE.get(theirs, "")
+    known = paths(model, method)
+    # the settings of a method of forgetting stand in no section: its rate is plain lr
+    return next((path for path in (ours, ours.rpartition(".")[2]) if path in known), None)
+
+
+def paths(model: type[BaseModel], method: type[BaseModel] | None = None) -> list[str]:
+    """The dotted paths of all settings, those at the top first."""
+    found = list(model.model_fields)
     for key, field in model.model_fields.items():
         parts = [method] if key == "method" and method else _types(field.annotation)
         for part in parts:
             if isinstance(part, type) and issubclass(part, BaseModel):
-                found = {**{name: f"{key}.{name}" for name in part.model_fields}, **found}
+                found += [f"{key}.{name}" for name in part.model_fields]
     return found
+
+
+def _inside(model: type[BaseModel], method: type[BaseModel] | None) -> dict[str, str]:
+    """The settings one level deeper, by their bare names: ``lr`` is ``optimizer.lr``."""
+    return {path.partition(".")[2]: path for path in reversed(paths(model, method)) if "." in path}
 
 
 def _model_at(model: type[BaseModel], path: Sequence[Any], method: type[BaseModel] | None) -> type[BaseModel] | None:

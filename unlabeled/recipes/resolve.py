@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from unlabeled.core.errors import UserError
-from unlabeled.recipes.load import apply_overrides, apply_settings, explain, read_recipe
+from unlabeled.recipes.load import apply_overrides, apply_settings, called, explain, paths, read_recipe
 from unlabeled.recipes.schema import SCHEMA, Recipe
 from unlabeled.ssl.methods import METHODS
 
@@ -56,6 +56,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def setting(name: str) -> str | None:
+    """The dotted path of the setting that somebody calls ``name``: its path, its bare name, or other projects' word.
+
+    >>> setting("epochs"), setting("data.size"), setting("learning_rate"), setting("temperature"), setting("colour")
+    ('epochs', 'data.size', 'optimizer.lr', 'method.temperature', None)
+    """
+    known = [path for method in METHODS.values() for path in paths(Recipe, method.Config)]
+    spelt = (path for path in known if name in (path, path.replace(".", "_"), path.rpartition(".")[2]))
+    return next(spelt, None) or called(name, Recipe)
 
 
 def _texts(model: type[BaseModel], above: str = "") -> Iterator[str]:

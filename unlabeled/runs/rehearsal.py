@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 from torch.func import functional_call
 
 from unlabeled.core import dist
@@ -37,7 +42,21 @@ def rehearse(recipe: Recipe, method: Method, images: ImageSet, views: Views) -> 
         except (RuntimeError, AssertionError, ValueError) as error:
             sizes = ", ".join(dict.fromkeys(f"{view.shape[2]}x{view.shape[3]}" for view in batch.views))
             reason = first_line(error).rstrip(".")
+            remedy = (
+                _any_size(method, batch.views) or "change 'size' in the recipe's views, data.size, or backbone.name"
+            )
             raise UserError(
                 f"method '{recipe.method.name}' with the backbone '{recipe.backbone.name}' cannot be trained on views "
-                f"of {sizes} pixels ({reason}); change 'size' in the recipe's views, data.size, or backbone.name."
+                f"of {sizes} pixels ({reason}); {remedy}."
             ) from error
+
+
+def _any_size(method: Method, views: Sequence[Tensor]) -> str | None:
+    """How a transformer for images of a single size takes several sizes; ``None`` if that is not why it fails."""
+    network: Any = method.backbone
+    sides = {side for view in views for side in view.shape[2:]}
+    if len(sides) == 1 or getattr(network, "dynamic_img_size", True):
+        return None
+    common, patches = math.gcd(*sides), network.patch_embed.patch_size
+    smaller = "" if all(common % side == 0 for side in patches) else f" and backbone.args.patch_size={common}"
+    return f"for views of several sizes set backbone.args.dynamic_img_size=true{smaller}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unlabeled.cli import completion
-from unlabeled.cli.options import Quiet, app, parts
+from unlabeled.cli.options import SETTINGS, Quiet, app, parts
 from unlabeled.core.errors import UserError
 
 
@@ -16,7 +16,7 @@ from unlabeled.core.errors import UserError
 def forget_command(
     model: Annotated[str, typer.Argument(help="a run folder, or a backbone folder; never changed")],
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="settings of --method, e.g. epochs=20")
+        list[str] | None, typer.Argument(metavar=SETTINGS, help="settings of --method, e.g. epochs=20")
     ] = None,
     what: Annotated[
         str,
