@@ -1,6 +1,6 @@
 """Every recipe on Fashion-MNIST with the same budget of seconds, between floor and ceiling.
 
-    python benchmarks/methods.py [--seconds 270] [--seeds 0 1 2] [--only simclr swav]
+    python benchmarks/methods_fashion.py [--seconds 270] [--seeds 0 1 2] [--only simclr swav]
 
 Each finished (row, seed) is kept in benchmarks/results/methods.json and not computed again. The budget is met by
 choosing whole epochs (at least one) from the seconds per step on one thread, which are measured first; so the runs
@@ -252,7 +252,7 @@ def page(results: Results, seconds: float) -> str:
         [
             f"## All methods on {DATA}, the same {seconds:.0f} seconds of one core each",
             "",
-            f"`python benchmarks/methods.py --seconds {seconds:.0f}` on {machine()}. Accuracy on the 10,000 test "
+            f"`python benchmarks/methods_fashion.py --seconds {seconds:.0f}` on {machine()}. Accuracy on the 10,000 test "
             "images in %, mean ± standard deviation over the seeds; the rows with VGG11 learn from and are probed on "
             f"{SMALL} (2,000 test images), where noise stands for {SMALL}'s images. Seconds: whole epochs within the "
             "budget (at least one) times the seconds of a step, which were measured on an idle core; with VGG11 those "
