@@ -28,8 +28,8 @@ from unlabeled.engine.batches import Rows, Shuffled
 from unlabeled.engine.keeper import Keeping
 from unlabeled.engine.loop import train
 from unlabeled.probes import knn_reading
+from unlabeled.probes.catalog import probe_class
 from unlabeled.probes.measures import rankme
-from unlabeled.probes.suite import MAKERS
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.banks import bank_of
@@ -238,7 +238,7 @@ def measured(model: Backbone | Pixels, where: Where) -> dict[str, Any]:
     labels = where.split("test").require_labels("probing")
     row: dict[str, Any] = {"dimension": train_bank.dim}
     for name in PROBES:
-        probe = MAKERS[name](0, None)
+        probe = probe_class(name).for_suite(0, None)
         probe.fit(train_bank)
         right = np.asarray(probe.predict(test_bank)) == labels
         row[name] = float(right.mean())

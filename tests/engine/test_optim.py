@@ -45,9 +45,20 @@ def test_lars_adapts_without_weight_decay() -> None:
     assert torch.allclose(weight, torch.full((2, 2), 1 - 0.001))
 
 
-def test_zero_norms_do_not_divide() -> None:
+@pytest.mark.parametrize(("gradient", "moved"), [(1000.0, 0.02 / 1000), (0.001, 0.4)])
+def test_clipped_trust_is_the_smaller_of_both_rates(gradient: float, moved: float) -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    config = OptimizerConfig(name="lars", lr=0.4, momentum=0.0, trust=0.02, trust_clip=True)
+    optimizer = build_optimizer(config, [ParameterGroup([weight], weight_decay=False)])
+    weight.grad = torch.full((2, 2), gradient)
+    optimizer.step()
+    assert torch.allclose(weight.double(), torch.full((2, 2), 1 - moved * gradient, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_zero_norms_do_not_divide(clipped: bool) -> None:
     weight = nn.Parameter(torch.zeros(2, 2))
-    optimizer = LARS([{"params": [weight]}], lr=0.1)
+    optimizer = LARS([{"params": [weight]}], lr=0.1, trust_clip=clipped)
     weight.grad = torch.ones(2, 2)
     optimizer.step()
     assert torch.isfinite(weight).all()

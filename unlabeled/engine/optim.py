@@ -30,6 +30,9 @@ class OptimizerConfig(Config):
     nesterov: bool = Field(False, description="sgd")
     betas: Annotated[tuple[float, float], Field(strict=False)] = Field((0.9, 0.999), description="adam and adamw")
     trust: float = Field(0.001, gt=0, description="lars: trust coefficient")
+    trust_clip: bool = Field(
+        False, description="lars: the trust ratio takes the place of lr where it is smaller, and never multiplies it (LARC)"
+    )
     schedule: Literal["cosine", "step", "constant", "infinite"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up from lr_start, counted in steps")
     lr_start: float = Field(0.0, ge=0, description="where warm-up begins; for the batch size of lr_batch, as lr")
@@ -94,6 +97,8 @@ class LARS(torch.optim.Optimizer):
     Per tensor: ``u = g + λw``; groups with ``adapt`` scale ``u`` by ``trust·‖w‖/‖u‖`` (1 where a norm is 0);
     ``v ← m·v + lr·u``; ``w ← w − v``. Biases and norm parameters belong into a group with ``adapt=False`` and
     no weight decay: their small norms would freeze them. The trust ratio applies whatever the weight decay is.
+    With ``trust_clip`` the rate of a tensor is ``min(lr, trust·‖w‖/‖u‖)`` instead of their product, as in NVIDIA Apex's
+    LARC and solo-learn: ``lr`` bounds what an untrained network with small gradients is moved by.
     """
 
     def __init__(
@@ -103,8 +108,10 @@ class LARS(torch.optim.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust: float = 0.001,
+        trust_clip: bool = False,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": True}
+        self.trust_clip = trust_clip
         super().__init__(params, defaults)
 
     @torch.no_grad()
@@ -127,7 +134,10 @@ class LARS(torch.optim.Optimizer):
                 weight_norms = torch.stack(torch._foreach_norm(weights))
                 update_norms = torch.stack(torch._foreach_norm(updates))
                 usable = (weight_norms > 0) & (update_norms > 0)
-                ratio = torch.where(usable, group["trust"] * weight_norms / update_norms, 1.0)
+                ratio = group["trust"] * weight_norms / update_norms
+                if self.trust_clip:
+                    ratio = (ratio / group["lr"]).clamp(max=1.0)
+                ratio = torch.where(usable, ratio, 1.0)
                 torch._foreach_mul_(updates, list(ratio.unbind()))
             torch._foreach_mul_(updates, group["lr"])
             for weight in weights:
@@ -157,7 +167,9 @@ def build_optimizer(
         if len(group.parameters)
     ]
     if config.name == "lars":
-        return LARS(params, lr=config.lr, momentum=config.momentum, trust=config.trust)
+        return LARS(
+            params, lr=config.lr, momentum=config.momentum, trust=config.trust, trust_clip=config.trust_clip
+        )
     if config.name == "sgd":
         return torch.optim.SGD(params, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
     algorithm = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
