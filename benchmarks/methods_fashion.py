@@ -254,9 +254,9 @@ def page(results: Results, seconds: float) -> str:
             "",
             f"`python benchmarks/methods_fashion.py --seconds {seconds:.0f}` on {machine()}. Accuracy on the 10,000 "
             "test images in %, mean ± standard deviation over the seeds; the rows with VGG11 learn from and are probed "
-            f"on {SMALL} (2,000 test images), where noise stands for {SMALL}'s images. Seconds: whole epochs within the "
-            "budget (at least one) times the seconds of a step, which were measured on an idle core; with VGG11 those "
-            "that passed, the machine shared. The linear probe tries standardised features, too (MAE's BatchNorm "
+            f"on {SMALL} (2,000 test images), where noise stands for {SMALL}'s images. Seconds: whole epochs within "
+            "the budget (at least one) times the seconds of a step, which were measured on an idle core; with VGG11 "
+            "those that passed, the machine shared. The linear probe tries standardised features, too (MAE's BatchNorm "
             "before the head).",
             "",
             "| row | D | linear | kNN | NMC | RankMe | epochs | seconds | seeds |",

@@ -111,7 +111,10 @@ ROWS: dict[str, dict[str, Any]] = {
         "optimizer": {**LARS, "lr": 0.6, "weight_decay": 1e-6},
     },
     "dino": {
-        "method": {"momentum": 0.9995, "hidden_dim": 2048, "prototypes": 4096},
+        "method": {
+            "momentum": 0.9995, "hidden_dim": 2048, "bottleneck_dim": 256, "output_dim": 4096, "keep": "student",
+            "teacher_temperature": 0.07, "teacher_temperature_start": 0.04, "teacher_temperature_epochs": 0,
+        },
         "views": ASYMMETRIC,
         "optimizer": {**LARS, "lr": 0.3, "weight_decay": 1e-6},
     },
@@ -181,7 +184,7 @@ def write_page() -> None:
                     f"{100 * top:.1f} ({100 * low:.1f} – {100 * high:.1f})" for top, low, high in (o[name] for o in own)
                 ]
                 cells.append("; ".join(shown) or "–")
-        lines.append(f"| {row} | {PUBLISHED.get(row, '–')} | {' | '.join(cells)} |")
+        lines.append(f"| {row} | {f'{PUBLISHED[row]:.2f}' if row in PUBLISHED else '–'} | {' | '.join(cells)} |")
     ran = f"Ran on {machine()}." if found else "No GPU could be had so far: our columns are empty."
     section(
         "paper_scale",

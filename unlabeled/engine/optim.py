@@ -31,7 +31,7 @@ class OptimizerConfig(Config):
     betas: Annotated[tuple[float, float], Field(strict=False)] = Field((0.9, 0.999), description="adam and adamw")
     trust: float = Field(0.001, gt=0, description="lars: trust coefficient")
     trust_clip: bool = Field(
-        False, description="lars: the trust ratio takes the place of lr where it is smaller, and never multiplies it (LARC)"
+        False, description="lars: the trust ratio takes the place of lr where it is smaller, instead of multiplying it"
     )
     schedule: Literal["cosine", "step", "constant", "infinite"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up from lr_start, counted in steps")
@@ -167,9 +167,7 @@ def build_optimizer(
         if len(group.parameters)
     ]
     if config.name == "lars":
-        return LARS(
-            params, lr=config.lr, momentum=config.momentum, trust=config.trust, trust_clip=config.trust_clip
-        )
+        return LARS(params, lr=config.lr, momentum=config.momentum, trust=config.trust, trust_clip=config.trust_clip)
     if config.name == "sgd":
         return torch.optim.SGD(params, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
     algorithm = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
