@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unlabeled.core import progress as module
-from unlabeled.core.progress import progress, set_quiet
+from unlabeled.core.progress import Pace, progress, set_quiet
 
 
 def test_a_job_without_a_terminal_says_speed_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,3 +26,20 @@ def test_a_job_without_a_terminal_says_speed_and_time_left(capsys: pytest.Captur
 @pytest.mark.parametrize(("rate", "shown"), [(2561.4, "2,561"), (12.3, "12"), (3.14, "3.1"), (0.452, "0.45")])
 def test_slow_steps_are_not_none(rate: float, shown: str) -> None:
     assert module._speed(rate, "step") == f"{shown} step/s"
+
+
+def test_the_time_left_is_reckoned_from_steps_as_those_to_come() -> None:
+    pace, now = Pace(100.0, 40), 100.0
+    for step, seconds in enumerate([300.0, 60.0, *[0.5] * 6], 1):  # the first two compile
+        now += seconds
+        rate = pace(now, 40 + step)
+    assert rate == pytest.approx(2.0)
+
+
+def test_pauses_between_epochs_count() -> None:
+    pace, now = Pace(0.0, 0), 0.0
+    for step in range(1, 4001):
+        now += 1.0 if step % 100 else 101.0
+        rate = pace(now, step)
+    assert rate == pytest.approx(0.5, rel=0.02)
+    assert len(pace.seen) <= Pace.MOST

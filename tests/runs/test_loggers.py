@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import set_quiet
@@ -48,6 +49,8 @@ def test_tensorboard(tmp_path: Path) -> None:
     run = pretrain("simclr", tmp_path / "run", overrides=(*TINY, "output.logger=tensorboard"))
     events = EventAccumulator(str(run.folder / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss")] == [1, 2]
+    kept = yaml.safe_load((run.folder / "tensorboard" / "hparams.yaml").read_text())
+    assert kept == run.recipe().model_dump(mode="json")
 
 
 def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

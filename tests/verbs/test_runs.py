@@ -8,6 +8,7 @@ import pytest
 from unlabeled.cli.run_tables import show_cleaned, show_comparison, show_runs
 from unlabeled.core.errors import UserError
 from unlabeled.recipes.resolve import load_recipe
+from unlabeled.report.gather import made_by
 from unlabeled.runs.folder import Run
 from unlabeled.verbs.runs import clean, runs
 
@@ -67,6 +68,30 @@ def test_comparing_names_the_settings_that_differ(some: Path) -> None:
     assert "batch_size" not in text
     with pytest.raises(UserError, match="at least two"):
         show_comparison(runs(some / "good"))
+
+
+def test_two_runs_are_compared_by_name(some: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(some)
+    text = show_comparison(runs(["good", "deep/better"], "run"))
+    assert next(filter(str.strip, text.splitlines())).split() == ["deep/better", "good"]
+    assert [row.run for row in runs(["good", "."], "run")] == ["broken", "deep/better", "good", "stopped"]
+
+
+def test_a_run_that_forgot_is_listed_as_one(some: Path) -> None:
+    run = make_run(some / "later")
+    (run.folder / "metrics.csv").unlink()
+    run.left_out.parent.mkdir()
+    (run.folder / "forgetting" / "split.npz").write_bytes(b"")
+    record = {"method": {"name": "laf"}, "request": {"description": "12 named images"}}
+    (run.folder / "record.json").write_text(json.dumps(record))
+    (row,) = (row for row in runs(some) if row.run == "later")
+    assert (row.state, row.method) == ("finished", "simclr, then laf")
+    (line,) = (line for line in show_runs(runs(some)).splitlines() if line.startswith("later"))
+    assert "  –  " in line
+    assert "12 named images" in show_comparison(runs([some / "good", some / "later"]))
+    record["method"]["name"] = "retrain"
+    (run.folder / "record.json").write_text(json.dumps(record))
+    assert made_by(run, run.recipe()) == "simclr, anew without what was to be forgotten"
 
 
 def test_cleaning_asks_first_and_keeps_what_is_in_use(some: Path) -> None:

@@ -18,7 +18,9 @@ def show_runs(rows: Sequence[RunRow]) -> str:
     figures = _figures(rows)
     lines = [["run", "state", "method", "data", "epochs", "started", "MB", *(_title(name) for name in figures)]]
     for row in rows:
-        epochs = f"{round(row.epoch, 1):g}/{row.epochs}" if row.state != "unreadable" else "–"
+        epochs = (
+            f"{round(row.epoch, 1):g}/{row.epochs}" if math.isfinite(row.epoch) and row.state != "unreadable" else "–"
+        )
         about = [row.run, row.state, row.method, row.data, epochs, row.started[:10], f"{row.megabytes:.0f}"]
         lines.append([*about, *(_figure(name, row.figures.get(name)) for name in figures)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from unlabeled.core.launch import leads
+from unlabeled.core.words import duration
 
 _quiet = False
 
@@ -67,20 +68,48 @@ def _bar(description: str, total: int, done: int, unit: str) -> Iterator[Tick]:
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
         rich_progress.TextColumn("{task.fields[rate]}"),
-        rich_progress.TimeRemainingColumn(),
+        rich_progress.TextColumn("{task.fields[left]}"),
         rich_progress.TextColumn("{task.fields[info]}"),
     )
     with rich_progress.Progress(*columns, console=Console(stderr=True), transient=False) as bar:
-        task = bar.add_task(description, total=total, completed=done, info="", rate="")
-        start, count = time.monotonic(), 0
+        task = bar.add_task(description, total=total, completed=done, info="", rate="", left="")
+        pace, count = Pace(time.monotonic(), done), done
 
         def tick(steps: int = 1, info: str = "") -> None:
             nonlocal count
             count += steps
-            rate = count / max(time.monotonic() - start, 1e-9)
-            bar.update(task, advance=steps, info=info, rate=_speed(rate, unit))
+            rate = pace(time.monotonic(), count)
+            left = f"{duration((total - count) / rate)} left"
+            bar.update(task, advance=steps, info=info, rate=_speed(rate, unit), left=left)
 
         yield tick
+
+
+class Pace:
+    """Steps a second over the later half of what was done: first steps that are slow (a compiler, cold caches) say
+    nothing of those to come, and pauses between epochs do.
+
+    Args:
+        start: when the work began, in seconds.
+        done: how many steps were done before.
+    """
+
+    MOST = 512
+    """Moments that are remembered."""
+
+    def __init__(self, start: float, done: int) -> None:
+        self.first, self.seen = done, [(start, done)]
+
+    def __call__(self, now: float, count: int) -> float:
+        """Steps a second, after ``count`` steps at the time ``now``."""
+        middle = (self.first + count) / 2
+        while len(self.seen) > 1 and self.seen[1][1] <= middle:
+            del self.seen[0]
+        then, before = self.seen[0]
+        self.seen.append((now, count))
+        if len(self.seen) > self.MOST:
+            del self.seen[1:-1:2]
+        return max(count - before, 1e-9) / max(now - then, 1e-9)
 
 
 def _speed(rate: float, unit: str) -> str:
@@ -89,19 +118,18 @@ def _speed(rate: float, unit: str) -> str:
 
 
 def _lines(description: str, total: int, done: int, unit: str, every: float = 10.0) -> Tick:
-    start = last = time.monotonic()
-    first = count = done
+    last, count = time.monotonic(), done
+    pace = Pace(last, done)
 
     def tick(steps: int = 1, info: str = "") -> None:
         nonlocal last, count
         count += steps
         now = time.monotonic()
+        rate = pace(now, count)
         if now - last < every and count < total:
             return
         last = now
-        rate = (count - first) / max(now - start, 1e-9)
-        left = (total - count) / rate if rate > 0 else 0.0
         speed = f"{_speed(rate, unit)}  " if unit else ""
-        say(f"{description}  {count}/{total}  {speed}{left:.0f} s left  {info}".rstrip())
+        say(f"{description}  {count}/{total}  {speed}{duration((total - count) / rate)} left  {info}".rstrip())
 
     return tick

@@ -76,6 +76,26 @@ def probe_reports(run: Run) -> list[dict[str, Any]]:
     return sorted(found, key=lambda content: content.get("data") != own)
 
 
+def made_by(run: Run, recipe: Recipe) -> str:
+    """The method that a run was trained with, and what made it forget since."""
+    own, forgetter = recipe.method.name, _part(run.read_json(run_files.RECORD), "method").get("name")
+    if not run.forgets():
+        return own
+    if forgetter == "retrain":
+        return f"{own}, anew without what was to be forgotten"
+    return f"{own}, then {forgetter or 'forgetting'}"
+
+
+def asked_to_forget(run: Run) -> str | None:
+    """What a run that is the result of forgetting does not hold any more, in words."""
+    request = _part(run.read_json(run_files.RECORD), "request")
+    return str(request.get("description") or request.get("spec") or "unknown") if run.forgets() else None
+
+
+def _part(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return part if isinstance(part := record.get(key), dict) else {}
+
+
 def flat(value: Any, path: str = "") -> dict[str, Any]:
     """Nested settings as dotted keys: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
     if isinstance(value, Mapping) and value:
@@ -105,7 +125,8 @@ def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dic
     images = f", {data['images']:,} images {shape}" if isinstance(data.get("images"), int) else ""
     arguments = ", ".join(f"{k}={v}" for k, v in recipe.backbone.args.items())
     facts = {
-        "method": recipe.method.name,
+        "method": made_by(run, recipe),
+        **({"forgot": forgot} if (forgot := asked_to_forget(run)) else {}),
         "backbone": recipe.backbone.name + (f" ({arguments})" if arguments else ""),
         **({"started from": recipe.backbone.weights} if recipe.backbone.weights else {}),
         "data": f"{recipe.data.name}{images}",
@@ -160,8 +181,8 @@ def _forgetting(run: Run) -> list[Forgetting]:
 
 
 def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
-    request, method = (part if isinstance(part := record.get(key), dict) else {} for key in ("request", "method"))
-    settings = part if isinstance(part := method.get("settings"), dict) else {}
+    request, method = _part(record, "request"), _part(record, "method")
+    settings = _part(method, "settings")
     images, seconds = record.get("images"), method.get("seconds")
     facts = {
         "request": request.get("description") or request.get("spec"),

@@ -47,7 +47,10 @@ def make_loggers(name: str, folder: Path, settings: dict[str, Any]) -> list[Logg
     if name == "none":
         return []
     if name == "tensorboard":
-        return [TensorBoardLogger(folder, name="tensorboard", version="")]
+        board = TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)
+        if dist.rank() == 0:
+            board.log_hyperparams(settings)
+        return [board]
     try:
         logger = _wandb(folder) if name == "wandb" else _mlflow(folder)
         if dist.rank() == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,9 +15,10 @@ from unlabeled.core.errors import Interrupted, UserError
 from unlabeled.core.files import cache_dir
 from unlabeled.core.launch import launched
 from unlabeled.core.progress import say
-from unlabeled.core.words import command
+from unlabeled.core.words import command, duration
 from unlabeled.engine.batches import Shuffled
 from unlabeled.engine.loop import Keeping, train
+from unlabeled.engine.metrics import read_metrics
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.schema import Recipe
 from unlabeled.runs.folder import Run, command_line, same_recipe
@@ -205,8 +207,12 @@ def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
     dist.wait_for_all()
 
 
+TIMED = 4
+"""Steps of a dry run: the first is slower than those to come and does not count."""
+
+
 def dry_run(recipe: Recipe) -> dict[str, Any]:
-    """Check everything, build the model, make one step, and say what training would be."""
+    """Check everything, build the model, make a few steps, and say what training would be and how long."""
     recipe = honoured(settled(recipe))
     ready = prepare(recipe)
     shuffled = Shuffled(len(ready.images), recipe.batch_size)
@@ -214,6 +220,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     if recipe.epochs:
         rehearse(recipe, ready.method, ready.images, ready.views)
         with tempfile.TemporaryDirectory() as folder:
+            keeping = Keeping(folder=Path(folder), save_seconds=float("inf"), log_every=1)
             train(
                 ready.method,
                 ready.images,
@@ -223,10 +230,13 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
                 batch_size=recipe.batch_size,
                 seed=recipe.seed,
                 hardware=ready.hardware,
-                keeping=Keeping(folder=Path(folder), save_seconds=float("inf"), log_every=10**9),
-                max_steps=1,
+                keeping=keeping,
+                max_steps=min(TIMED, steps * recipe.epochs),
                 sampler=shuffled,  # nothing was prepared from which a method could form its own batches
             )
+            speeds = [float(row["images_per_second"]) for row in read_metrics(keeping.folder / run_files.METRICS)]
+        speed = statistics.median(speeds[1:] or speeds)
+        time = f"{most}{duration(steps * recipe.epochs * recipe.batch_size / speed)} ({speed:,.0f} images a second)"
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in ready.method.named_children()}
     views = []
     for spec in recipe.views:
@@ -241,6 +251,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "precision": ready.hardware.precision,
         "steps per epoch": f"{most}{steps}",
         "steps": f"{most}{steps * recipe.epochs}",
+        **({"time": time} if recipe.epochs else {}),
         "memory": _memory(),
     }
 

@@ -14,7 +14,7 @@ from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import remove
 from unlabeled.core.progress import say
 from unlabeled.probes.catalog import SUITE
-from unlabeled.report.gather import flat, metrics, probe_reports
+from unlabeled.report.gather import asked_to_forget, flat, made_by, metrics, probe_reports
 from unlabeled.report.tables import probe_rows
 from unlabeled.runs.folder import Run
 
@@ -31,7 +31,8 @@ class RunRow:
     Attributes:
         folder: where it lies.
         state: ``finished``, ``stopped`` (can be resumed), ``running``, or ``unreadable``.
-        epoch: how far training came.
+        method: what trained it, and what made it forget since.
+        epoch: how far training came; NaN where forgetting came after it.
         megabytes: what the folder holds.
         figures: probe accuracies in [0, 1] on its own data, and the last training readings.
     """
@@ -56,18 +57,20 @@ class RunRow:
         return found if isinstance(found, str) else float(found)
 
 
-def runs(folder: str | Path, sort: str = "started") -> list[RunRow]:
-    """All runs in a folder and below, sorted: text and dates from the first on, figures from the highest on.
+def runs(folder: str | Path | Sequence[str | Path], sort: str = "started") -> list[RunRow]:
+    """All runs in folders and below, sorted: text and dates from the first on, figures from the highest on.
 
     Args:
-        folder: where to look.
+        folder: where to look; or several, which may be runs themselves.
         sort: ``run``, ``state``, ``method``, ``backbone``, ``data``, ``started``, ``epoch``, ``megabytes``, a probe
             (``linear``, ``knn``, …) or a reading (``loss``, ``rankme``, ``knn_train_split``).
 
     Raises:
         UserError: the folder does not exist, or nothing can be sorted by that.
     """
-    rows = [_row(path, Path(folder)) for path in _find(Path(folder))]
+    folders = [Path(folder)] if isinstance(folder, str | Path) else [Path(each) for each in folder]
+    top = folders[0] if len(folders) == 1 else Path()
+    rows = [_row(path, top) for path in dict.fromkeys(path for each in folders for path in _find(each))]
     known = {*TEXT, "epoch", "megabytes", *READINGS, *SUITE, *(name for row in rows for name in row.figures)}
     if sort not in known:
         raise UserError(f"runs cannot be sorted by '{sort}'.{nearest(sort, known)}")
@@ -97,7 +100,9 @@ def _find(folder: Path) -> Iterator[Path]:
 
 
 def _row(folder: Path, top: Path) -> RunRow:
-    run, name = Run(folder), str(folder.relative_to(top)) if folder != top else folder.name
+    run, name = Run(folder), str(folder.relative_to(top)) if top in folder.parents else str(folder)
+    if folder == top:
+        name = folder.name
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink()) / 2**20
     try:
         recipe = run.recipe()
@@ -115,10 +120,10 @@ def _row(folder: Path, top: Path) -> RunRow:
         folder=folder,
         run=name,
         state="finished" if run.finished() else "running" if _busy(run) else "stopped",
-        method=recipe.method.name,
+        method=made_by(run, recipe),
         backbone=recipe.backbone.name,
         data=recipe.data.name,
-        epoch=max((row.get("epoch", 0.0) for row in readings), default=0.0),
+        epoch=max((row.get("epoch", 0.0) for row in readings), default=math.nan if run.forgets() else 0.0),
         epochs=recipe.epochs,
         started=str(run.read_json(run_files.ENVIRONMENT).get("started", "")),
         megabytes=size,
@@ -137,14 +142,16 @@ def _busy(run: Run) -> bool:
 
 
 def differing(rows: Sequence[RunRow]) -> dict[str, list[str]]:
-    """The settings in which runs differ, as JSON, a value a run.
+    """The settings in which runs differ, and what was forgotten, as JSON, a value a run.
 
     Raises:
         UserError: there are fewer than two runs that can be read.
     """
     if len(rows) < 2:
         raise UserError("comparing needs at least two runs that can be read; see them with: unlabeled runs DIR")
-    recipes = [flat(Run(row.folder).recipe().model_dump(mode="json", exclude={"hardware", "output"})) for row in rows]
+    opened = [Run(row.folder) for row in rows]
+    recipes = [flat(run.recipe().model_dump(mode="json", exclude={"hardware", "output"})) for run in opened]
+    recipes = [recipe | {"forgot": asked_to_forget(run)} for recipe, run in zip(recipes, opened, strict=True)]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     written = {key: [json.dumps(recipe.get(key), ensure_ascii=False) for recipe in recipes] for key in keys}
     return {key: values for key, values in written.items() if len(set(values)) > 1}

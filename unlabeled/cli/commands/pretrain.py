@@ -22,7 +22,7 @@ def pretrain_command(
     data: Annotated[str | None, typer.Option(help="which images; the same as data=…")] = None,
     out: Annotated[Path | None, typer.Option(help="the run folder; default: runs/…")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check, build, make one step, train nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check, build, make a few steps, train nothing")] = False,
     more: Annotated[int | None, typer.Option(min=1, help="train a finished RUN so many epochs longer")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in the folder")] = False,
     quiet: Quiet = False,

@@ -13,7 +13,9 @@ from unlabeled.cli.options import Quiet, app
 
 @app.command("runs")
 def runs_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs lie")] = Path("runs"),
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="DIR", help="where runs lie, or runs; default: runs")
+    ] = None,
     sort: Annotated[
         str, typer.Option(help="started, run, method, data, epoch, megabytes, linear, knn, loss, …")
     ] = "started",
@@ -34,7 +36,7 @@ def runs_command(
     from unlabeled.cli.run_tables import show_cleaned, show_comparison, show_runs
     from unlabeled.verbs import runs
 
-    found = runs.runs(folder, sort)
+    found = runs.runs(folders or [Path("runs")], sort)
     if clean is not None:
         typer.echo(show_cleaned(runs.clean(found, clean, really=yes), really=yes))
     else:
