@@ -16,11 +16,11 @@ import yaml
 from safetensors import safe_open
 
 from unlabeled import backbones
+from unlabeled.backbones import deploy
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import set_quiet
 from unlabeled.runs.folder import Run
 from unlabeled.runs.models import load_backbone
-from unlabeled.verbs import export as module
 from unlabeled.verbs.export import export
 from unlabeled.verbs.pretrain import pretrain
 
@@ -69,6 +69,16 @@ def test_timm_folder_is_the_backbone(run: Run, images: torch.Tensor, tmp_path: P
     assert (tmp_path / "photos" / "a.txt").exists()
 
 
+def test_a_folder_that_is_no_run_is_never_exported_into_the_current_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "export").mkdir()
+    with pytest.raises(UserError, match=r"is no run, .*; say where with --out"):
+        export(run.backbone, "torchscript")
+    assert list((tmp_path / "export").iterdir()) == []
+
+
 def test_safetensors_is_one_file_that_loads_and_says_what_it_is(run: Run, tmp_path: Path) -> None:
     path = export(run.folder, "safetensors", tmp_path / "weights.safetensors")
     with safe_open(path, "pt") as content:
@@ -107,7 +117,7 @@ def test_onnx_agrees_with_torch_for_any_batch(
 
 
 def test_a_model_that_differs_is_not_written(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    monkeypatch.setattr(deploy, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match="differs from torch"):
         export(run.folder, "torchscript", tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []

@@ -81,6 +81,19 @@ def test_few_labels_then_forgotten(cli: Cli, home: Path, tmp_path: Path) -> None
     assert load_classifier(tmp_path / "forgot").head is not None
 
 
+def test_batches_shrink_to_few_labels_unless_they_were_chosen(cli: Cli, home: Path, tmp_path: Path) -> None:
+    few = ("finetune", str(home / "resnet"), "--labels", "5%", "--out", "run", "epochs=1", *COMMON[:2])
+    code, out, err = cli(*few)
+    assert code == 0, err
+    assert "batch_size is 12, not 128: there are 12 labelled images to learn from" in err
+    assert "12 labelled images" in out
+    assert Run(tmp_path / "run").recipe().batch_size == 12
+    code, _, err = cli(*few, "batch_size=16", "--overwrite")
+    assert code == 2
+    assert "batch_size 16 is larger than the data (12 images" in err
+    assert Run(tmp_path / "run").finished(), "the old run is whole"
+
+
 @pytest.mark.parametrize("mixing", ["method.mixup=0.4", "method.cutmix=1.0"])
 def test_transformers_are_pooled_by_their_mean_and_images_mixed(
     cli: Cli, home: Path, tmp_path: Path, mixing: str
@@ -140,6 +153,7 @@ def test_pretraining_goes_on_from_given_weights(home: Path, name: str) -> None:
         (["random:resnet18"], "can only be probed"),
         (["bare"], "bare does not say what it was trained on; give --data"),
         (["--labels", "some"], "is not understood"),
+        (["--labels", "10"], "labels='10' is not understood; write a share such as '10%'"),
         (["method.layer_decay=2"], "method.layer_decay"),
         (["method.mixpu=1"], "Did you mean 'method.mixup'?"),
         (["--data", "no-such-data"], "no-such-data"),

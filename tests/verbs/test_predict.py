@@ -16,11 +16,16 @@ from PIL import Image
 import unlabeled
 from unlabeled.core.errors import UserError
 from unlabeled.core.progress import set_quiet
+from unlabeled.report import page
+from unlabeled.report.gather import gather
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
+from unlabeled.runs.image_classifier import open_classifier
 from unlabeled.runs.models import load_backbone
+from unlabeled.verbs.export import export
 from unlabeled.verbs.finetune import finetune
 from unlabeled.verbs.pretrain import pretrain
+from unlabeled.verbs.runs import runs
 
 Cli = Callable[..., tuple[int, str, str]]
 TINY = ("health.every=0", "hardware.precision=32-true", "batch_size=8")
@@ -40,7 +45,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     set_quiet(True)
     start = (f"data=folder:{folder / 'photos'}", "data.size=12", "epochs=0", *TINY, SMALL)
     pretrain("random", folder / "start", overrides=start)
-    finetune(folder / "start", out=folder / "run", overrides=("epochs=15", "optimizer.lr=0.02", *TINY))
+    finetune(
+        folder / "start", out=folder / "run", epochs=15, optimizer={"lr": 0.02}, batch_size=8, health={"every": 0},
+        hardware={"precision": "32-true"},
+    )  # fmt: skip
     set_quiet(False)
     return folder
 
@@ -115,6 +123,56 @@ def test_a_network_of_timm_with_a_classifier_is_one_too(tmp_path: Path) -> None:
     found = unlabeled.predict(tmp_path / "theirs", image)
     assert found.labels == [str(c) for c in wanted.argmax(1).tolist()]
     np.testing.assert_allclose(found.probability, wanted.max(1).values, atol=1e-6)
+
+
+def test_the_classifier_goes_out_to_plain_timm_torchscript_and_onnx(home: Path, tmp_path: Path) -> None:
+    classifier = open_classifier(home / "run")
+    images = torch.rand(3, 3, 12, 12)
+    backbone = classifier.backbone
+    with torch.inference_mode():
+        wanted = classifier((images - backbone.mean) / backbone.std)
+    folder = export(home / "run", "timm", classifier=True)
+    assert folder == home / "run" / "export" / "timm-classifier"
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs((images - backbone.mean) / backbone.std), wanted)
+    assert theirs.num_classes == 2
+    assert theirs.pretrained_cfg["label_names"] == ["dark", "light"]
+    assert unlabeled.predict(folder, images).labels == [("dark", "light")[c] for c in wanted.argmax(1).tolist()]
+    assert (load_backbone(folder).embed(images) == load_backbone(home / "run").embed(images)).all()
+
+    names = {"classes.json": ""}
+    traced = torch.jit.load(export(home / "run", "torchscript", tmp_path / "c.pt", classifier=True), _extra_files=names)
+    torch.testing.assert_close(traced(images), wanted, atol=1e-5, rtol=1e-4)
+    assert json.loads(names["classes.json"]) == ["dark", "light"]
+
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(export(home / "run", "onnx", tmp_path / "c.onnx", classifier=True))
+    (got,) = session.run(["logits"], {"images": images.numpy()})
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["dark", "light"]
+
+    card = (export(home / "run", "hub", tmp_path / "hub", classifier=True) / "README.md").read_text()
+    assert "pipeline_tag: image-classification" in card
+    assert "2 classes apart: dark, light" in card
+    assert "| fine-tuned |" in card
+    with pytest.raises(UserError, match="has no classifier; make one with"):
+        export(home / "start", "onnx", tmp_path / "no.onnx", classifier=True)
+    with pytest.raises(UserError, match="--classifier: it reads the whole backbone"):
+        export(home / "run", "onnx", tmp_path / "no.onnx", classifier=True, layer="layer1")
+
+
+def test_the_accuracy_is_in_the_list_of_runs_and_on_the_page(cli: Cli, home: Path) -> None:
+    top1 = json.loads((home / "run" / "finetune.json").read_text())["top1"]
+    (row,) = (row for row in runs(home, "fine-tuned") if row.run == "run")
+    assert row.figures["fine-tuned"] == top1
+    assert "fine-tuned" in cli("runs", str(home))[1]
+    content = gather(Run(home / "run"), "run")
+    assert [matrix.title.split(" on ")[0] for matrix in content.confusions] == ["fine-tuned classifier"]
+    shown = page([content])
+    assert f"<b>{100 * top1:.1f}</b>" in shown
+    assert "accuracy on training images" in shown
+    assert "pretext" not in shown
 
 
 @pytest.mark.parametrize(

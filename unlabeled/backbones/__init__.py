@@ -1,6 +1,7 @@
 """Backbones are plain timm models. Importing this package registers the small-image variants with timm."""
 
 from unlabeled.backbones.calibrate import calibrate_batchnorm
+from unlabeled.backbones.classified import save_with_classifier
 from unlabeled.backbones.create import check_name, create
 from unlabeled.backbones.features import Backbone, layer_names
 from unlabeled.backbones.foreign import stated_normalisation
@@ -46,6 +47,7 @@ __all__ = [
     "remember_lineage",
     "remember_rule",
     "save",
+    "save_with_classifier",
     "stated_normalisation",
     "timm_folder",
     "write_lineage",

@@ -188,7 +188,8 @@ def show_finetuned(run: Run, result: dict[str, Any]) -> str:
         f"accuracy on {result['n']:,} held-out images of {result['data']}: "
         f"{with_interval(result['top1'], *result['interval'])} %  ({result['labelled']:,} labelled images)\n"
         f"{show_run(run)}\n"
-        f"  classify:   {command('predict', run.folder, 'FOLDER')}"
+        f"  classify:   {command('predict', run.folder, 'FOLDER')}\n"
+        f"  hand on:    {command('export', run.folder, '--classifier', '--to', 'onnx')}"
     )
 
 

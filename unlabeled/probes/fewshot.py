@@ -82,7 +82,8 @@ def run_few_labels(
     rows = np.empty(0, dtype=np.int64)
     for draw in range(draws):
         rows = labelled_rows(codes, labels, seed, "labels", draw)
-        report = run_probes(train.subset(rows), test, probes, seed=seed, device=device)
+        doing = f"probes, {labels} labels ({len(rows)}), draw {draw + 1}/{draws}"
+        report = run_probes(train.subset(rows), test, probes, seed=seed, device=device, doing=doing)
         for result in report.results:
             top1[result.name].append(result.accuracy.top1)
     results = tuple(

@@ -100,6 +100,7 @@ def run_probes(
     *,
     seed: int = 0,
     device: str | None = None,
+    doing: str = "probes",
 ) -> ProbeReport:
     """Fit probes on one bank and measure them on another.
 
@@ -111,6 +112,7 @@ def run_probes(
         probes: names among :data:`~unlabeled.probes.catalog.SUITE`.
         seed: of every draw.
         device: where to compute; default: where the features lie.
+        doing: what the progress bar says.
 
     Raises:
         UserError: an unknown probe, a bank without labels, banks that do not fit together, NaN features.
@@ -133,7 +135,7 @@ def run_probes(
     labels = as_labels(test.labels, len(test))
     shared: Statistics | None = None
     results, notes = [], list[str]()
-    with progress("probes", len(probes)) as tick:
+    with progress(doing, len(probes)) as tick:
         for name in probes:
             start = time.perf_counter()
             probe = probe_class(name).for_suite(seed, device)

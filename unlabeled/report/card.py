@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.version import VERSION
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.report.gather import probe_reports
-from unlabeled.report.tables import counted, markdown, plain, probe_rows
+from unlabeled.report.tables import FINE_TUNED, counted, markdown, plain, probe_rows
 from unlabeled.runs.folder import Run
 from unlabeled.ssl.methods import METHODS
 
 FRONT = """---
 library_name: timm
-pipeline_tag: image-feature-extraction
+pipeline_tag: {task}
 license: {licence}
 tags: [unlabeled, self-supervised-learning, feature-extraction, timm{method}]
 ---
 """
+MOST_CLASSES = 50
 LIMITS = """## Limits
 
 - What probes read from the embeddings of other data than those of the table has not been measured.
@@ -35,7 +36,14 @@ LIMITS = """## Limits
 """
 
 
-def model_card(source: str | Path, folder: Path, *, repo: str | None = None, licence: str = "unknown") -> str:
+def model_card(
+    source: str | Path,
+    folder: Path,
+    *,
+    repo: str | None = None,
+    licence: str = "unknown",
+    classes: Sequence[str] = (),
+) -> str:
     """Write a card from a run (or, for a bare backbone folder, from its configuration alone).
 
     Args:
@@ -43,6 +51,7 @@ def model_card(source: str | Path, folder: Path, *, repo: str | None = None, lic
         folder: its timm folder.
         repo: where it will be found; default: a placeholder.
         licence: of the weights.
+        classes: what the classifier tells apart that goes out with them, if one does.
 
     Returns:
         Markdown with the Hub's YAML in front.
@@ -58,9 +67,14 @@ def model_card(source: str | Path, folder: Path, *, repo: str | None = None, lic
     place = repo or "OWNER/NAME"
     name = plain(place.rpartition("/")[2] if repo else run.folder.resolve().name)
     parts = [
-        FRONT.format(licence=licence, method=f", {method}" if method else ""),
+        FRONT.format(
+            licence=licence,
+            method=f", {method}" if method else "",
+            task="image-classification" if classes else "image-feature-extraction",
+        ),
         f"# {name}\n\n{_sentence(config, method)}\n",
         _use(config, place),
+        *_classes(place, classes),
         *_life(folder),
         *(_from_run(run, name) if run.exists() else []),
         LIMITS,
@@ -103,6 +117,26 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 embedding = model(transform(picture.convert("{mode}"))[None])
 ```
 """
+
+
+def _classes(place: str, classes: Sequence[str]) -> list[str]:
+    """How to classify with it, and what it tells apart."""
+    if not classes:
+        return []
+    shown = ", ".join(plain(name) for name in classes[:MOST_CLASSES])
+    more = f", … ({len(classes):,} in all)" if len(classes) > MOST_CLASSES else ""
+    return [
+        f"""## Classify
+
+Its classifier tells {len(classes):,} classes apart: {shown}{more}. By `unlabeled predict hf-hub:{place} FOLDER`, or:
+
+```python
+classifier = timm.create_model("hf-hub:{place}", pretrained=True).eval()  # transform and picture as above
+likeliest = classifier(transform(picture)[None]).argmax(1).item()
+print(classifier.pretrained_cfg["label_names"][likeliest])
+```
+"""
+    ]
 
 
 def _life(folder: Path) -> list[str]:
@@ -160,9 +194,10 @@ def _probes(run: Run, name: str) -> str:
     ]
     if not rows:
         return "## Evaluation\n\nNot evaluated.\n"
-    table = markdown(rows)
+    table, tuned = markdown(rows), FINE_TUNED in {row.probe for row in rows}
+    read = "frozen features" + (f"; {FINE_TUNED}: the classifier that was trained with the backbone" if tuned else "")
     images = max((row.n or 0 for row in rows), default=0)
-    return f"## Evaluation\n\nAccuracy in percent on up to {images:,} held-out images, frozen features.\n\n{table}\n"
+    return f"## Evaluation\n\nAccuracy in percent on up to {images:,} held-out images, {read}.\n\n{table}\n"
 
 
 def _forgotten(run: Run) -> list[str]:

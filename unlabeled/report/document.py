@@ -15,10 +15,11 @@ from unlabeled.report import blocks, sections
 from unlabeled.report.charts import Bar, bar_chart
 from unlabeled.report.content import RunContent
 from unlabeled.report.markup import Markup, join, tag
-from unlabeled.report.tables import ProbeRow, percent, probe_rows
+from unlabeled.report.tables import FINE_TUNED, ProbeRow, percent, probe_rows
 
-MAIN_PROBES = ("linear", "knn", "nmc")
+MAIN_PROBES = (FINE_TUNED, "linear", "knn", "nmc")
 """Probes whose figures stand at the top."""
+MOST_FIGURES = 3
 
 
 def page(runs: Sequence[RunContent], title: str | None = None) -> str:
@@ -123,7 +124,7 @@ def _figures(rows: Sequence[ProbeRow]) -> Markup:
     # the strongest baseline is the one to beat
     best = {p: max((r.top1 for r in rows if r.baseline and r.probe == p), default=None) for p in own}
     boxes = []
-    for probe in _main_first(own)[:3]:
+    for probe in _main_first(own)[:MOST_FIGURES]:
         row = own[probe]
         beaten = best[probe]
         gain = None if beaten is None else f"{100 * (row.top1 - beaten):+.1f} over the best baseline"
@@ -134,7 +135,7 @@ def _figures(rows: Sequence[ProbeRow]) -> Markup:
 
 def _compared(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) -> Markup:
     probes = dict.fromkeys(row.probe for rows in tables for row in rows if not row.baseline)
-    names = _main_first(probes)[:3]
+    names = _main_first(probes)[:MOST_FIGURES]
     titles = {p: next(r.title for rows in tables for r in rows if r.probe == p) for p in names}
     rows = []
     for position, (run, table) in enumerate(zip(runs, tables, strict=True)):

@@ -19,7 +19,7 @@ from unlabeled.probes.scoring import read_confusion
 from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Confusion, Forgetting, Picture, RunContent, looks
-from unlabeled.report.tables import counted
+from unlabeled.report.tables import FINE_TUNED, counted
 from unlabeled.runs.folder import Run
 
 MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -27,7 +27,7 @@ LARGEST_PICTURE = 8 << 20
 MOST_PICTURES = 24
 PICTURES_OF_TRAINING = 3
 """Kept pictures that are shown, evenly spread over training; the last weights are shown on held-out images anyway."""
-CONFUSION_FROM = ("linear", "logistic", "lda", "ridge", "knn", "nmc")
+CONFUSION_FROM = (FINE_TUNED, "linear", "logistic", "lda", "ridge", "knn", "nmc")
 """The probe whose confusions are shown: the first of these that a report has, else the first it has at all."""
 
 
@@ -66,8 +66,18 @@ def gather(run: Run, name: str, *, data_dir: str | None = None, points: int = 15
 
 
 def probe_reports(run: Run) -> list[dict[str, Any]]:
-    """The probe reports of a run, that on its own data first; broken files are left out."""
-    found = []
+    """The probe reports of a run, that on its own data first; broken files are left out.
+
+    The accuracy of its own classifier is the first of them, under the name :data:`FINE_TUNED`.
+    """
+    found, tuned = [], run.read_json(run_files.FINETUNE)
+    if "top1" in tuned:
+        about = {
+            "model": str(run.folder),
+            "data": tuned.get("data"),
+            "classes": run.read_json(run_files.DATA).get("classes"),
+        }
+        found.append({**about, "probes": {FINE_TUNED: tuned}})
     for path in sorted((run.folder / run_files.PROBES).glob("*.json")):
         content = run.read_json(f"{run_files.PROBES}/{path.name}")
         if isinstance(content.get("probes"), dict):
@@ -157,7 +167,8 @@ def _confusions(reports: Sequence[Mapping[str, Any]]) -> list[Confusion]:
                 continue
             counts = read_confusion(found.get("confusion"), len(classes))
             if counts is not None:
-                return [Confusion(f"{title(probe)} probe on {content.get('data', '?')}", classes, counts)]
+                read_by = f"{title(probe)} {'classifier' if probe == FINE_TUNED else 'probe'}"
+                return [Confusion(f"{read_by} on {content.get('data', '?')}", classes, counts)]
     return []
 
 

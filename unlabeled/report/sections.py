@@ -13,7 +13,8 @@ from unlabeled.report.charts import Line, class_colour, line_chart, number, scat
 from unlabeled.report.content import Cell, Confusion, Forgetting, Gallery, Picture, RunContent
 from unlabeled.report.markup import Markup, join, tag
 from unlabeled.report.pixels import data_uri, png, sprite, to_picture
-from unlabeled.report.tables import ProbeRow, percent, probe_rows
+from unlabeled.report.tables import FINE_TUNED, ProbeRow, percent, probe_rows
+from unlabeled.ssl.methods import METHODS
 
 CURVES = {
     "loss": "training loss",
@@ -49,10 +50,18 @@ def curves(runs: Sequence[RunContent]) -> Markup:
                 lines.append(Line(run.name, position, x, [row[name] for row in rows]))
         chart = line_chart(lines)
         if chart:
-            charts.append(tag("figure", tag("figcaption", CURVES.get(name, name.replace("_", " "))), chart))
+            charts.append(tag("figure", tag("figcaption", _curve(name, runs)), chart))
     if not charts:
         return Markup("")
     return join([legend(runs), tag("div", charts, class_="charts")])
+
+
+def _curve(name: str, runs: Sequence[RunContent]) -> str:
+    """The title of a curve; what a method classifies is the images' classes where it learns from labels."""
+    logged = [METHODS.get(run.method) for run in runs if any(name in row for row in run.metrics)]
+    if name == "accuracy" and all(method is not None and method.needs_labels for method in logged):
+        return "accuracy on training images"
+    return CURVES.get(name, name.replace("_", " "))
 
 
 def probe_table(runs: Sequence[RunContent]) -> Markup:
@@ -99,7 +108,9 @@ def probe_table(runs: Sequence[RunContent]) -> Markup:
             "chosen": tag("td", row.chosen, class_="fine"),
         }
         body.append(tag("tr", [cells[column] for column in shown]))
-    caption = tag("p", "Frozen features of ", tag("b", *data), ", held-out images.", class_="hint")
+    tuned = any(row.probe == FINE_TUNED for _, _, row in rows)
+    read = f"Frozen features ({FINE_TUNED}: the classifier that was trained with the backbone)" if tuned else None
+    caption = tag("p", read or "Frozen features", " of ", tag("b", *data), ", held-out images.", class_="hint")
     return join([caption if len(data) == 1 else None, sortable(shown, body, "probes")])
 
 

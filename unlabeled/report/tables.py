@@ -8,6 +8,9 @@ from typing import Any
 
 from unlabeled.probes import catalog
 
+FINE_TUNED = "fine-tuned"
+"""Stands among the probes for the classifier that a run was trained with, backbone and all."""
+
 
 @dataclass(frozen=True)
 class ProbeRow:

@@ -19,6 +19,9 @@ def export_command(
         typer.Option(help=", ".join(completion.FORMATS), autocompletion=completion.one_of(completion.FORMATS)),
     ] = "timm",
     out: Annotated[Path | None, typer.Option(help="the file or folder; default: export/ in the run's folder")] = None,
+    classifier: Annotated[
+        bool, typer.Option("--classifier", help="with the classifier of a fine-tuned run: logits, not embeddings")
+    ] = False,
     layer: Annotated[str | None, typer.Option(help="an inner stage of the backbone (torchscript, onnx)")] = None,
     pool: Annotated[str | None, typer.Option(help="avg, max, flat, cls, mean (torchscript, onnx)")] = None,
     licence: Annotated[str, typer.Option(help="of the weights, for the model card, e.g. apache-2.0")] = "unknown",
@@ -30,5 +33,16 @@ def export_command(
     """Write a trained backbone for other tools. What computes is checked against torch."""
     from unlabeled.verbs.export import export
 
-    path = export(model, to, out, layer=layer, pool=pool, repo=repo, push=push, private=private, licence=licence)
+    path = export(
+        model,
+        to,
+        out,
+        classifier=classifier,
+        layer=layer,
+        pool=pool,
+        repo=repo,
+        push=push,
+        private=private,
+        licence=licence,
+    )
     typer.echo(path)
