@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import cache_dir, locked, remove
@@ -96,6 +99,46 @@ def clear_cache(
             raise UserError(f"the cache has no '{kind}'; it keeps {', '.join(KINDS)}.")
     chosen = [kept for kept in list_cache(cache) if kept.kind in kinds and kept.age >= unused_days]
     return chosen if dry_run else [kept for kept in chosen if _remove(kept.path)]
+
+
+def made_of(
+    origins: frozenset[str], prints: frozenset[str], shape: tuple[int, ...], cache: Path | None = None
+) -> list[Kept]:
+    """What was made of images from the same place, and stores that hold the pixels of some of them.
+
+    Args:
+        origins: where the images come from (``ImageSet.origin``).
+        prints: hashes of their pixels, which are ``(C, H, W) = shape``.
+        shape: of one image.
+        cache: the cache; default: the user's.
+    """
+    kept = [each for each in list_cache(cache) if each.kind in ("pixels", "features", "prepared")]
+    origins |= {
+        str(_manifest(store.path).get("origin", ""))
+        for store in kept
+        if store.kind == "pixels" and _holds(store.path, prints, shape)
+    }
+    origins -= {""}
+    return [each for each in kept if each.path.name in origins or _manifest(each.path).get("origin") in origins]
+
+
+def _holds(store: Path, prints: frozenset[str], shape: tuple[int, ...]) -> bool:
+    from unlabeled.data.images import ImageSet  # with torch, which listing the cache can do without
+    from unlabeled.data.prints import pixel_prints
+
+    held = _manifest(store).get("shape")
+    if not isinstance(held, list) or tuple(held[1:]) != shape:
+        return False
+    try:
+        images = ImageSet("", "all", np.memmap(store / "pixels.u8", np.uint8, "r", shape=tuple(held)), fingerprint="-")
+    except (OSError, ValueError):
+        return False
+    return not prints.isdisjoint(pixel_prints(images))
+
+
+def forget_made_of(kept: Sequence[Kept]) -> list[Kept]:
+    """Remove what :func:`made_of` found, and return it; what another process is using stays."""
+    return [each for each in kept if _remove(each.path)]
 
 
 def _remove(path: Path) -> bool:

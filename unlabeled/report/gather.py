@@ -194,10 +194,10 @@ def _forgetting(run: Run) -> list[Forgetting]:
 def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
     request, method = _part(record, "request"), _part(record, "method")
     settings = _part(method, "settings")
-    images, seconds = record.get("images"), method.get("seconds")
+    seconds = method.get("seconds")
     facts = {
         "request": request.get("description") or request.get("spec"),
-        "images": f"{len(images):,}, each named by a hash of its pixels" if isinstance(images, list) else None,
+        "images": _images(record.get("images")),
         "method": method.get("name"),
         "settings": ", ".join(f"{k}={v}" for k, v in settings.items()) or None,
         "labels read": {"True": "yes", "False": "no"}.get(str(method.get("read_labels"))),
@@ -219,6 +219,13 @@ def _record(record: Mapping[str, Any], folder: Path) -> Forgetting:
             for picture in _pictures(folder / place)
         ],
     )
+
+
+def _images(held: object) -> str | None:
+    """How a record says which images were forgotten."""
+    if isinstance(held, list):
+        return f"{len(held):,}, each named by a hash of its pixels"
+    return f"{held['count']}, named by one hash of all of them" if isinstance(held, dict) and "count" in held else None
 
 
 def _verdict(path: Path) -> list[str]:

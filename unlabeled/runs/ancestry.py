@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from unlabeled.backbones import Origin, Seen
 from unlabeled.core import run_files
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, first_line
 from unlabeled.data.forget_sets import ForgetSplit
 from unlabeled.probes.arrays import Rows
 from unlabeled.recipes.training_data import trained_rows, usable
@@ -37,6 +37,27 @@ class Wanted:
     total: int
     rows: Rows
     prints: frozenset[str]
+
+    @staticmethod
+    def of(kept: Mapping[str, Any]) -> Wanted:
+        """The images of a request as ``Request.save`` keeps it.
+
+        Raises:
+            UserError: it is broken.
+        """
+        try:
+            return Wanted(
+                origins=frozenset(map(str, kept["origins"])),
+                name=str(kept["data"]),
+                fingerprint=str(kept["fingerprint"]),
+                total=int(kept["total"]),
+                rows=np.array(kept["rows"], dtype=np.int64),
+                prints=frozenset(str(image["print"]) for image in kept["images"] if image["print"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{run_files.REQUEST} is broken ({first_line(error)}); answer the request again."
+            ) from error
 
     def in_data(self, seen: Seen) -> bool:
         """Whether a step learned from the data that the images belong to."""

@@ -84,6 +84,7 @@ class Request:
             "origins": sorted({part.origin for _, part, _ in images if part is not None} | {self.train.origin}),
             "data": self.train.name,
             "fingerprint": self.train.fingerprint,
+            "shape": list(self.train.shape),
             "rows": self.rows.tolist(),
             "total": len(self.train),
             "images": held,

@@ -29,6 +29,7 @@ from unlabeled.runs.ancestry import lineage_facts, not_covered
 from unlabeled.runs.copies import copies_of
 from unlabeled.runs.deletion import BY_IMAGE, Request, refuse_other_request, request_of
 from unlabeled.runs.folder import Run
+from unlabeled.runs.models import backbone_folder
 from unlabeled.verbs.forgotten import Leaving
 from unlabeled.verbs.retraining import Retraining, load_classifier
 
@@ -90,6 +91,10 @@ def forget(
     names = [name for name in dict.fromkeys([method, *compare]) if name != RETRAIN]
     methods = {name: _method(name, settings if name == method else ()) for name in names}
     _check_retraining(source, model, method, settings, keep, [*methods, RETRAIN], retrain)
+    start = source.recipe().backbone.weights if source.exists() else None
+    lost = start is not None and _lost(start)
+    if lost and RETRAIN in (method, *keep):
+        raise UserError(f"retrain would start from {start}, as the original did, and that is gone; choose a method.")
     original = load_classifier(model)
     request = request_of(source, what, data, data_dir, seed)
     request, copies = _with_copies(request, original, take=with_copies)
@@ -103,12 +108,13 @@ def forget(
     say(f"forgetting {split.description}")
     with folder.lock():
         kept = task.train.subset(split.retain_rows).fingerprint
-        retraining = Retraining(source, original, request, kept) if retrain and source.exists() else None
+        retraining = Retraining(source, original, request, kept) if retrain and source.exists() and not lost else None
         protocol = Protocol(task, retraining, folder.folder / run_files.FORGETTING, device=chosen())
         rows = protocol.run(methods, range(seed, seed + seeds))
-        start = source.recipe().backbone.weights if source.exists() else None
         lineage = lineage_facts(lineage_of(original.extractor), request)
         beyond = not_covered(lineage, start, source)
+        if retrain and lost:
+            beyond.append(f"not measured: retrain would start from {start}, as the original did, and that is gone.")
         said = [*verdict(rows), *beyond]
         tables = [table(rows, names) for names in ((*ACCURACY, *TIMES), LEAKAGE, REPRESENTATION)]
         atomic_write_text(
@@ -174,6 +180,15 @@ def _check_retraining(
         raise UserError("--no-retrain leaves out what is to be kept; choose one of them.")
     if not source.exists():
         raise UserError(f"{model} is no run, so nothing says how it was trained; retrain needs a recipe.")
+
+
+def _lost(start: str) -> bool:
+    """Whether the weights that a run started from are not there any more: purged, for instance."""
+    try:
+        backbone_folder(start)
+    except UserError:
+        return True
+    return False
 
 
 def _check_home(folder: Run, model: str | Path, request: Request) -> None:

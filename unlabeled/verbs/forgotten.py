@@ -82,7 +82,8 @@ class Leaving:
     def _record(self, folder: Run, method: Forgetter | None, label: str, seed: int) -> None:
         by = {row.method: row for row in self.rows if row.seed == seed}
         path = folder.folder / run_files.RECORD
-        record = write_record(path, self.task, method, by["original"], by[label], by.get("retrain"), self.more)
+        more = {"source": str(self.source.folder.resolve()), **self.more}
+        record = write_record(path, self.task, method, by["original"], by[label], by.get("retrain"), more)
         entries, earlier = folder.folder / run_files.CHAIN, self.source.folder / run_files.CHAIN
         if earlier.is_file() and not entries.is_file():
             shutil.copyfile(earlier, entries)  # one record for all requests that led to these weights

@@ -8,6 +8,8 @@ from unlabeled.cli.commands import (  # noqa: F401, I001
     probe,
     evaluate,
     forget,
+    purge,
+    record,
     finetune,
     predict,
     neighbours,

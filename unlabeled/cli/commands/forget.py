@@ -45,6 +45,9 @@ def forget_command(
         bool, typer.Option("--with-copies", help="forget copies and near-copies of the images, too; they are listed")
     ] = False,
     retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="then remove what still holds the images (see unlabeled purge)")
+    ] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the model's")] = None,
@@ -72,3 +75,8 @@ def forget_command(
         out=out,
     )
     typer.echo(show_forgotten(forgotten))
+    if purge:
+        from unlabeled.cli.deletion import show_purged
+        from unlabeled.verbs.purge import purge as purge_run
+
+        typer.echo(show_purged(purge_run(forgotten.run.folder), dry_run=False))
