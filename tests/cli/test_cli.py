@@ -164,6 +164,18 @@ def test_lists(cli: Cli) -> None:
         (["recipes", "show", "simclr", "--temperature", "1"], "write method.temperature=1"),
         (["pretrain", "simclr", "--data", "here", "data=there"], "leave one of them out"),
         (["pretrain", "simclr", "--data", "fashion-minni"], "Did you mean 'fashion-mini'?"),
+        (
+            ["pretrain", "dino", "backbone={name: vit_tiny_patch16_224, args: {patch_size: 4}}"],
+            "for views of several sizes set backbone.args.dynamic_img_size=true.",
+        ),
+        (
+            [
+                "pretrain",
+                "dino",
+                "backbone={name: vit_tiny_patch16_224, args: {patch_size: 7, dynamic_img_size: true}}",
+            ],
+            "(20) should be divisible by patch size (7)); change 'size' in the recipe's views",
+        ),
         (["pretrain", "simclr", "views.0.count=3"], "learns from 2 views"),
         (["pretrain", "gsimclr", "method.clusters=64"], "method.clusters to 512 or more, or batch_size=64 or less"),
         (["pretrain", "old", "--resume"], "schema_version 0"),

@@ -21,6 +21,7 @@ from unlabeled.engine.metrics import MetricsFile, read_metrics
 from unlabeled.engine.optim import OptimizerConfig
 from unlabeled.ssl.method import Batch, DataInfo, Method, Step
 from unlabeled.ssl.methods import METHODS
+from unlabeled.ssl.self_distillation import SelfDistillation
 from unlabeled.ssl.whole_batch import WholeBatchMethod
 
 MEAN, STD = (0.5,), (0.25,)
@@ -62,6 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "vicreg": {"projection_dim": 16},
     "lejepa": {"projection_dim": 8, "hidden_dim": 16},
     "visreg": {"projection_dim": 8, "hidden_dim": 16},
+    "dino": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
     "ncl": {},
     "supcon": {},
     "sla": {},
@@ -76,7 +78,7 @@ def run(model: Method, folder: Path, resume: bool = False, stop: int | None = No
     config = OptimizerConfig(
         name="adamw", lr=1e-3, weight_decay=0.1, warmup_epochs=1, accumulate=options.pop("accumulate", 1)
     )
-    count = 2 if isinstance(model, WholeBatchMethod) else 1
+    count = 2 if isinstance(model, WholeBatchMethod | SelfDistillation) else 1
     views = Views((ViewSpec(count=count, crop="resized", scale=(0.5, 1.0), flip=0.5),), MEAN, STD)
 
     def observer(model: Method, batch: Batch, step: Step) -> dict[str, float]:

@@ -10,8 +10,8 @@ from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
 from lightly.models.modules.heads import SwaVPrototypes
 
 from unlabeled.heads.prototypes import Prototypes
+from unlabeled.ssl.multicrop import swapped_loss
 from unlabeled.ssl.sinkhorn import sinkhorn
-from unlabeled.ssl.swav import swapped_loss
 
 
 def scores(crops, batch=16, k=10):

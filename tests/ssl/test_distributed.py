@@ -53,12 +53,15 @@ SIZES = {
     "sla": (8,),
     "swav": (8, 8, 5, 5),
     "swav with a queue": (8, 8, 5),
+    "dino": (8, 8, 5),
+    "dino with norms": (8, 8, 5),
     "mae": (8,),
     "simmim": (8,),
     "random_teacher": (8,),
     "supervised": (8,),
     "finetune": (8,),
 }
+HEAD = {"output_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8}
 SETTINGS = {
     "moco": {"projection_dim": 6, "queue": 12, "momentum": 0.5},
     "mocov3": {"hidden_dim": 8, "projection_dim": 6, "momentum": 0.5},
@@ -72,9 +75,11 @@ SETTINGS = {
     "visreg": {"hidden_dim": 8, "projection_dim": 4, "slices": 6},
     "swav": {"prototypes": 6, "projection_dim": 8, "freeze_steps": 1},
     "swav with a queue": {"prototypes": 6, "projection_dim": 8, "queue": 14, "freeze_steps": 0},
+    "dino": {**HEAD, "freeze_epochs": 0, "momentum": 0.5},
+    "dino with norms": {**HEAD, "hidden_norm": True, "momentum": 0.5},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "simmim": {"mask_unit": 4},
-    "random_teacher": {"output_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "alpha": 0.3},
+    "random_teacher": {**HEAD, "alpha": 0.3},
 }
 
 

@@ -14,8 +14,9 @@ from torch import nn
 from unlabeled.core.errors import UserError
 from unlabeled.engine.optim import OptimizerConfig, build_optimizer
 from unlabeled.ssl.method import Batch
+from unlabeled.ssl.multicrop import swapped_loss
 from unlabeled.ssl.sinkhorn import sinkhorn
-from unlabeled.ssl.swav import SwAV, SwAVConfig, swapped_loss
+from unlabeled.ssl.swav import SwAV, SwAVConfig
 
 
 def cosines(batch, k, seed=0, dtype=torch.float32):

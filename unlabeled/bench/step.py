@@ -32,7 +32,10 @@ TARGET, TARGET_GPU = 1.08, 1.05
 LARGE = ("data=noise:4096", "data.size=32", "data.channels=3", "backbone.name=resnet18_small", "backbone.args={}")
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "simclr, ResNet-18 at 32 px": ("simclr", LARGE),
-    **{name: (name, ()) for name in ("simclr", "gsimclr", "swav", "mae", "rotation", "random_teacher", "supervised")},
+    **{
+        name: (name, ())
+        for name in ("simclr", "gsimclr", "swav", "dino", "mae", "rotation", "random_teacher", "supervised")
+    },
 }
 """Title: a recipe and what is changed in it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from unlabeled.core.config import Config
+from unlabeled.core.schedules import cosine
 from unlabeled.ssl.method import ParameterGroup
 
 
@@ -69,12 +69,12 @@ def learning_rate(config: OptimizerConfig, batch_size: int, step: int, steps_per
     if step < warmup:
         return (peak - start) * (step + 1) / warmup + start
     if config.schedule == "cosine":
-        return (peak - end) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) + end
+        return cosine(peak, end, (step - warmup) / max(total - warmup, 1))
     if config.schedule == "step":
         return peak * config.gamma ** sum(step >= milestone * total for milestone in config.milestones)
     if config.schedule == "infinite":
         past = min((step - warmup) / max(round(config.cooldown_epochs * steps_per_epoch), 1), 1.0)
-        peak *= config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * past))
+        peak *= cosine(1.0, config.floor, past)
     anneal = round(config.anneal_epochs * steps_per_epoch)
     return peak * min((total - step) / anneal, 1.0) if anneal else peak
 
@@ -88,7 +88,7 @@ def weight_decay(config: OptimizerConfig, step: int, total: int) -> float:
     start, end = config.weight_decay, config.weight_decay_end
     if end is None:
         return start
-    return end + 0.5 * (start - end) * (1 + math.cos(math.pi * step / max(total, 1)))
+    return cosine(start, end, step / max(total, 1))
 
 
 class LARS(torch.optim.Optimizer):

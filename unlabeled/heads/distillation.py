@@ -19,19 +19,24 @@ class DistillationHead(nn.Module):
         bottleneck_dim: size of the normalised bottleneck.
         out_dim: number of logits.
         weight_norm: use the last layer's rows scaled to unit length, so that logits are cosines.
+        hidden_norm: put BatchNorm into the hidden layers.
     """
 
     def __init__(
-        self, in_dim: int, hidden_dim: int, bottleneck_dim: int, out_dim: int, *, weight_norm: bool = True
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        bottleneck_dim: int,
+        out_dim: int,
+        *,
+        weight_norm: bool = True,
+        hidden_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(in_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, bottleneck_dim),
-        )
+        hidden: list[nn.Module] = []
+        for width in (in_dim, hidden_dim):
+            hidden += [nn.Linear(width, hidden_dim), *([nn.BatchNorm1d(hidden_dim)] if hidden_norm else []), nn.GELU()]
+        self.mlp = nn.Sequential(*hidden, nn.Linear(hidden_dim, bottleneck_dim))
         self.last = nn.Linear(bottleneck_dim, out_dim, bias=False)
         self.weight_norm = weight_norm
         self.initialise()
@@ -46,7 +51,8 @@ class DistillationHead(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Logits of ``(B, D)`` embeddings."""
-        bottleneck = F.normalize(self.mlp(embedding), dim=1)
-        rows = F.normalize(self.last.weight, dim=1) if self.weight_norm else self.last.weight
-        return F.linear(bottleneck, rows)
+        """Logits of ``(B, D)`` embeddings; the last layer, where images differ little, is never in half precision."""
+        bottleneck = self.mlp(embedding)
+        with torch.autocast(bottleneck.device.type, enabled=False):
+            rows = F.normalize(self.last.weight, dim=1) if self.weight_norm else self.last.weight
+            return F.linear(F.normalize(bottleneck.to(rows.dtype), dim=1), rows)

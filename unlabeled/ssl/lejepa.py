@@ -20,7 +20,8 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.ssl.method import Batch, DataInfo, MethodConfig, Step
-from unlabeled.ssl.whole_batch import WholeBatchMethod, embed_crops
+from unlabeled.ssl.multicrop import embed_crops
+from unlabeled.ssl.whole_batch import WholeBatchMethod
 
 FLAT = 0.1
 """A deviation of the projections below this is called a collapse."""

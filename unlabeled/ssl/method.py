@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, cast
@@ -129,6 +129,23 @@ class ParameterGroup:
     """Keep the learning rate that warm-up reaches, whatever the schedule (SimSiam's predictor)."""
 
 
+def grouped(parameters: Iterable[nn.Parameter], apart: Sequence[nn.Parameter] = ()) -> list[ParameterGroup]:
+    """The usual groups of all that is trained: matrices and kernels; biases and norms, neither decayed nor adapted.
+
+    Args:
+        parameters: all of them.
+        apart: matrices that get a group of their own, because they are held still at first: torch's fused SGD wants a
+            group to start its momentum together.
+    """
+    alone = {id(p) for p in apart}
+    trained = [p for p in parameters if p.requires_grad and id(p) not in alone]
+    groups = [
+        ParameterGroup([p for p in trained if p.ndim > 1]),
+        ParameterGroup([p for p in trained if p.ndim <= 1], weight_decay=False, adapt=False),
+    ]
+    return [*groups, ParameterGroup(list(apart))] if apart else groups
+
+
 class MethodConfig(Config):
     """A method's own settings; subclasses add a ``name: Literal[...]`` and their fields."""
 
@@ -240,11 +257,7 @@ class Method(nn.Module):
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Weight decay on matrices and kernels only; none, and no LARS adaptation, on biases and norms."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        return [
-            ParameterGroup([p for p in trained if p.ndim > 1]),
-            ParameterGroup([p for p in trained if p.ndim <= 1], weight_decay=False, adapt=False),
-        ]
+        return grouped(self.parameters())
 
     def kept(self) -> Kept:
         """What is saved when training ends; a momentum teacher, a classifier of the data's classes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unlabeled.ssl.barlow_twins import BarlowTwins
 from unlabeled.ssl.byol import BYOL
+from unlabeled.ssl.dino import DINO
 from unlabeled.ssl.distill import Distill
 from unlabeled.ssl.finetune import Finetune
 from unlabeled.ssl.gsimclr import GSimCLR
@@ -42,6 +43,7 @@ METHODS: dict[str, type[Method]] = {
     "lejepa": LeJEPA,
     "visreg": VISReg,
     "swav": SwAV,
+    "dino": DINO,
     "mae": MAE,
     "simmim": SimMIM,
     "random_teacher": RandomTeacher,

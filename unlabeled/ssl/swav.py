@@ -16,21 +16,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlabeled.core import dist
-from unlabeled.core.errors import UserError
-from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.heads.prototypes import Prototypes
 from unlabeled.heads.queue import ProjectionQueue
-from unlabeled.ssl.method import Batch, DataInfo, MethodConfig, ParameterGroup, Step
+from unlabeled.ssl.method import Batch, DataInfo, MethodConfig, ParameterGroup, Step, grouped
+from unlabeled.ssl.multicrop import LARGE, embed_crops, require_large, swapped_loss
 from unlabeled.ssl.sinkhorn import sinkhorn
-from unlabeled.ssl.whole_batch import WholeBatchMethod, embed_crops
+from unlabeled.ssl.whole_batch import WholeBatchMethod
 
 MOSTLY_DEAD = 0.5
 """A warning is given when more than this part of the prototypes led for no image of an epoch."""
 ENOUGH = 10
 """Images per prototype in an epoch, from which a prototype that never leads is called dead."""
-LARGE = 2
-"""The first two views are the large crops, the only ones that codes are computed for."""
 
 
 class SwAVConfig(MethodConfig):
@@ -44,19 +41,6 @@ class SwAVConfig(MethodConfig):
     queue_from_epoch: int = Field(0, ge=0, description="first epoch in which the (full) queue is used")
     hidden_dim: int | None = Field(None, ge=1, description="width of the hidden layer; default: the embedding's")
     projection_dim: int = Field(128, ge=1, description="size of the projection")
-
-
-@full_precision
-def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy between the codes of each large crop and the predictions of all *other* crops (equation 2, 6).
-
-    Args:
-        scores: ``(V, B, K)`` cosines of all crops, the large ones first.
-        codes: ``(L, B, K)`` codes of the large crops.
-    """
-    predictions = F.log_softmax(scores / temperature, dim=2)
-    pairs = -torch.einsum("ibk,vbk->iv", codes, predictions) / scores.shape[1]
-    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(codes))
 
 
 class SwAV(WholeBatchMethod):
@@ -84,13 +68,8 @@ class SwAV(WholeBatchMethod):
             self.prototypes.weight.grad = None  # no gradient, no momentum and no weight decay either
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The default, with the prototypes apart: torch's fused SGD wants a group to start its momentum together."""
-        trained = [p for p in self.parameters() if p is not self.prototypes.weight]
-        return [
-            ParameterGroup([p for p in trained if p.ndim > 1]),
-            ParameterGroup([p for p in trained if p.ndim <= 1], weight_decay=False, adapt=False),
-            ParameterGroup([self.prototypes.weight]),
-        ]
+        """The default, with the prototypes, which start later, apart."""
+        return grouped(self.parameters(), apart=[self.prototypes.weight])
 
     def represent(self, batch: Batch, step: Step) -> Tensor:
         return self.project(batch.views).transpose(0, 1)
@@ -104,11 +83,7 @@ class SwAV(WholeBatchMethod):
 
     def project(self, views: Sequence[Tensor]) -> Tensor:
         """Crops of one size pass the backbone in one batch, all of them the head in one: ``(V, B, dim)``."""
-        if len(views) < LARGE or views[0].shape != views[1].shape:
-            raise UserError(
-                "the method 'swav' needs two large crops of one size first; set count: 2 in the first of the recipe's "
-                "'views'."
-            )
+        require_large(views, "swav")
         projections = self.head(embed_crops(self.backbone, views))
         return F.normalize(projections.to(self.led).view(len(views), len(views[0]), -1), dim=2)
 

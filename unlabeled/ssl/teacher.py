@@ -7,7 +7,6 @@ the rising momentum of Grill et al. 2020 (BYOL, https://arxiv.org/abs/2006.07733
 from __future__ import annotations
 
 import copy
-import math
 from typing import Literal
 
 import torch
@@ -15,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from unlabeled.core.schedules import cosine
 from unlabeled.ssl.method import Kept, MethodConfig, Step
 
 
@@ -35,8 +35,7 @@ def momentum_at(step: Step, start: float, end: float = 1.0) -> float:
     >>> momentum_at(Step(number=1, per_epoch=10, total=10, seed=0, batch_size=8), 0.99)
     0.99
     """
-    passed = (step.number - 1) / max(step.total, 1)
-    return end - (end - start) * (math.cos(math.pi * passed) + 1) / 2
+    return cosine(start, end, (step.number - 1) / max(step.total, 1))
 
 
 class MomentumTeacher(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +35,6 @@ class WholeBatchMethod(Method):
 def each_view(network: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> Tensor:
     """Views one after the other, so that BatchNorm sees each by itself: ``(B, V, dim)``."""
     return torch.stack([network(view) for view in views], dim=1)
-
-
-def embed_crops(backbone: nn.Module, crops: Sequence[Tensor]) -> Tensor:
-    """Embeddings of crops of several sizes, ``(V·B, D)`` in their order; crops of one size pass in one batch."""
-    groups = [torch.cat(list(group)) for _, group in groupby(crops, key=lambda crop: crop.shape)]
-    return torch.cat([backbone(group) for group in groups])
 
 
 @torch.no_grad()
