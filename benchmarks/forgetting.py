@@ -335,7 +335,7 @@ def main() -> None:
     training = {"epochs": args.epochs, "lr": args.lr}
 
     def known() -> dict[str, list[Row]]:
-        """The rows of this training, read anew each time: several of these may run side by side."""
+        """The rows of this training, read again each time: several of these may run side by side."""
         figures = RESULTS / "forgetting.json"
         kept = json.loads(figures.read_text()) if figures.is_file() else {}
         rows = kept["rows"] if kept.get("training") == training else {}

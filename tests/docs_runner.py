@@ -1,6 +1,6 @@
 """Run the blocks of Markdown pages as a reader would: in order, in one folder. Started by tests/test_docs.py.
 
-``bash`` blocks of ``unlabeled …`` commands and ``python`` blocks run in this process, because importing torch anew for
+``bash`` blocks of ``unlabeled …`` commands and ``python`` blocks run in this process, because importing torch again for
 each would take most of the time; the blocks of a page share their Python names.
 """
 

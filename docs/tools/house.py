@@ -100,7 +100,7 @@ def look(root: Path) -> House:
             lines[room] += len(path.read_text(encoding="utf-8").splitlines())
             targets = {target.split(".")[1] for target in graph[module] if "." in target} - {room}
             arrows.update((room, target) for target in targets)
-    # a package's own front door names its files lazily; a file that asks its front door for a sibling is no circle
+    # a package's own front door names its files lazily; a file that asks its front door for a sibling is not a circle
     inner = {m: {t for t in found if not m.startswith(f"{t}.")} for m, found in graph.items()}
     try:
         TopologicalSorter(inner).prepare()

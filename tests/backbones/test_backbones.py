@@ -165,7 +165,7 @@ def test_broken_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="timm has no model"):
         backbones.load(folder)
     (folder / "config.json").write_text("[1, 2")
-    with pytest.raises(UserError, match="no timm configuration"):
+    with pytest.raises(UserError, match="not a timm configuration"):
         backbones.load(folder)
     backbones.save(make(), folder)
     for key, wrong in (

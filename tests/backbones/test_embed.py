@@ -106,7 +106,7 @@ def test_what_is_no_image_for_it_is_said(colour: Backbone) -> None:
     for wrong in (1.5, -0.1, np.nan):
         with pytest.raises(UserError, match=r"float in \[0, 1\]"):
             colour.embed(np.full((2, 16, 16, 3), wrong))
-    with pytest.raises(UserError, match="Path is no image"):
+    with pytest.raises(UserError, match="Path is not an image"):
         colour.embed(Path("picture.png"))
     with pytest.raises(UserError, match="array of shape"):
         colour.embed(np.zeros((2, 0, 9, 3), np.uint8))

@@ -99,13 +99,13 @@ def test_weights_in_parts_are_put_together(kind: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"00002-of-00002.* is not there \(2 belong together\)"):
         read_weights(index)
     index.write_text(json.dumps({"weight_map": {"a": "../../etc/passwd"}}))
-    with pytest.raises(UserError, match="no file beside it"):
+    with pytest.raises(UserError, match="not a file beside it"):
         read_weights(index)
     index.write_text(json.dumps({"weight_map": {"absent": f"model-00001-of-00002.{kind}"}}))
     with pytest.raises(UserError, match="1 tensors that no part holds"):
         read_weights(index)
     index.write_text("[")
-    with pytest.raises(UserError, match="no index of weights"):
+    with pytest.raises(UserError, match="not an index of weights"):
         read_weights(index)
 
 

@@ -237,5 +237,5 @@ def test_files_that_would_run_code_or_are_broken_are_refused(tmp_path: Path) -> 
         (tmp_path / name).write_bytes(b"PK\x03\x04 half a file")
         with pytest.raises(UserError, match=r"half"):
             load_weights(resnet(1), tmp_path / name)
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         load_weights(resnet(1), tmp_path / "absent.pth")

@@ -140,7 +140,7 @@ def broken() -> dict[str, bytes]:
         for part in (0.0, 0.02, 0.1, 0.3, 0.5, 0.7):
             files[f"cut {part}.{extension}"] = data[: int(len(data) * part)]
         files[f"zeros.{extension}"] = bytes(5000)
-        files[f"text.{extension}"] = b"this is no picture\n" * 40
+        files[f"text.{extension}"] = b"this is not a picture\n" * 40
         files[f"html.{extension}"] = b"<!DOCTYPE html><html><body>404</body></html>"
         files[f"pickle.{extension}"] = b"cos\nsystem\n(S'touch owned'\ntR."
     files["bomb.png"] = png(50000, 50000, b"\0" * 99)

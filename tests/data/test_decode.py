@@ -236,7 +236,7 @@ def _png_claiming(width: int, height: int) -> bytes:
         (_npy(COLOUR)[:-9], "truncated"),
         (_npy(np.array([{}, []], dtype=object)), "Python objects"),
         (_npy(COLOUR.astype("S3")), "no pixels"),
-        (_npy(np.zeros((2, 3, 4, 5))), "no image"),
+        (_npy(np.zeros((2, 3, 4, 5))), "not an image"),
         (b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (99999, 99999, 999), }\n", "."),
     ],
 )  # fmt: skip

@@ -98,8 +98,8 @@ def test_a_request_is_answered_though_some_of_its_images_were_never_trained_on(
         ("class:0-9", "names all 200 images"),
         ("random:0%", "names no image"),
         ("random:100%", "names all 200"),
-        ("random:140%", "no percentage"),
-        ("random:many", "no percentage"),
+        ("random:140%", "not a percentage"),
+        ("random:many", "not a percentage"),
         ("random:10%@12", "no class 12"),
         ("random:10%@", "no class ''"),
         ("class:0-99999999999", "no class 99999999999; the data has classes 0 to 9"),
@@ -118,7 +118,7 @@ def test_indices_out_of_range_and_not_numbers(tmp_path: Path) -> None:
     listed = tmp_path / "rows.txt"
     for text, message in (
         ("3\n200\n", "row 200 .* out of range; the data has rows 0 to 199"),
-        ("x\n", "'x' .* no row number"),
+        ("x\n", "'x' .* not a row number"),
         ("", "no image"),
         ("\xff", "no UTF-8 text"),
     ):
@@ -151,5 +151,5 @@ def test_saved_and_read_again(tmp_path: Path) -> None:
         assert np.array_equal(again.forget_rows, split.forget_rows)
         assert np.array_equal(again.training_labels(LABELS), split.training_labels(LABELS))
     (tmp_path / "split.npz").write_bytes(b"broken")
-    with pytest.raises(UserError, match="no forget split"):
+    with pytest.raises(UserError, match="not a forget split"):
         ForgetSplit.load(tmp_path / "split.npz")

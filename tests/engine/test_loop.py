@@ -138,7 +138,7 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch(tmp_path: Path) -> N
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
     rows, expected = (read_metrics(tmp_path / name / "metrics.csv") for name in ("b", "a"))
-    assert len(rows) == len(expected)  # a part of the first batch is no step
+    assert len(rows) == len(expected)  # a part of the first batch is not a step
     for ours, theirs in zip(rows, expected, strict=True):
         assert ours.keys() == theirs.keys()
         for key in ours.keys() - {"images_per_second"}:
@@ -220,7 +220,7 @@ def test_checkpoints_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="no whole checkpoint"):
+    with pytest.raises(UserError, match="not a whole checkpoint"):
         run(method("rotation"), tmp_path, resume=True)
     torch.save({**content, "total": 99}, path)
     with pytest.raises(UserError, match="belongs to a training of 99"):
@@ -238,7 +238,7 @@ def test_a_checkpoint_cannot_execute_anything(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "last.ckpt"
     path.parent.mkdir()
     torch.save({"step": Evil()}, path)
-    with pytest.raises(UserError, match="no whole checkpoint"):
+    with pytest.raises(UserError, match="not a whole checkpoint"):
         run(method("rotation"), tmp_path, resume=True)
     assert not (tmp_path / "owned").exists()
 

@@ -41,7 +41,7 @@ def test_a_backbone_without_head() -> None:
 
 
 def test_models_whose_embedding_cannot_be_found() -> None:
-    with pytest.raises(UserError, match="no timm model"):
+    with pytest.raises(UserError, match="not a timm model"):
         wrap(nn.Linear(3, 3), (3, 8, 8))
     with pytest.raises(UserError, match="not \\(B, D\\)"):
         Classifier(nn.Conv2d(1, 2, 3)).embed(torch.rand(2, 1, 8, 8))

@@ -86,10 +86,10 @@ def test_a_batch_is_split_only_where_the_loss_allows_it() -> None:
         ("optimizer.name=sdg", "optimizer.name: input should be 'sgd', 'lars', 'adam' or 'adamw', not 'sdg'"),
         ("optimizer.lr=.nan", "optimizer.lr: input should be a finite number"),
         ("views.0.scale=[0,2]", "scale must be [low, high] with 0 < low <= high"),
-        ("views.3.flip=1", "no position in a list of 1"),
+        ("views.3.flip=1", "not a position in a list of 1"),
         ("views=[]", "views: tuple should have at least 1 item"),
         ("epochs.x=1", "has nothing inside to override"),
-        ("epochs", "is no override; write key=value"),
+        ("epochs", "is not an override; write key=value"),
         ("batch_size=[", "cannot be read"),
         ("schema_version=0", "schema_version 0 is not the one this version reads"),
         ("backbone.args={a: [2000-01-01]}", "backbone.args.a"),  # a date, which no run folder could give back

@@ -127,11 +127,11 @@ def test_naive_bayes(data):
 def test_naive_bayes_forgets_exactly(data):
     X, y, Z, _ = data
     left = NaiveBayesProbe().fit(X, y).forget(X[600:], y[600:])
-    anew = NaiveBayesProbe().fit(X[:600], y[:600])
-    assert np.allclose(left.scores(Z), anew.scores(Z), rtol=1e-6)
+    again = NaiveBayesProbe().fit(X[:600], y[:600])
+    assert np.allclose(left.scores(Z), again.scores(Z), rtol=1e-6)
     with pytest.raises(ValueError, match="cannot forget"):
         left.forget(X[:600], np.zeros(600, dtype=int))
-    assert np.allclose(left.scores(Z), anew.scores(Z), rtol=1e-6)
+    assert np.allclose(left.scores(Z), again.scores(Z), rtol=1e-6)
 
 
 def test_prototypes_of_few_shot_classes(data):

@@ -1,4 +1,4 @@
-"""``data.store=false``: images are decoded anew for every batch, and everything else stays as it is."""
+"""``data.store=false``: images are decoded again for every batch, and everything else stays as it is."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_every_task_gives_a_figure_or_a_reason(data, tmp_path, monkeypatch):
     assert "flowers-102" in page
     assert not re.search(r"https?://", page)
     assert "no folder 'flowers-102'" in show_evaluation(found)
-    # a second call makes no features anew, and finds the same
+    # a second call makes no features again, and finds the same
     monkeypatch.setattr(banks.Pixels, "forward", None)
     assert verb.evaluate(["pixels"], data).outcomes["pixels", "linear"].value == found["values"]["pixels"]["linear"]
 

@@ -64,7 +64,7 @@ def test_timm_folder_is_the_backbone(run: Run, images: torch.Tensor, tmp_path: P
     torch.testing.assert_close(load_backbone(path).embed(images), embedded(run, images), atol=0, rtol=0)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.txt").write_text("mine")
-    with pytest.raises(UserError, match="is no exported backbone"):
+    with pytest.raises(UserError, match="is not an exported backbone"):
         export(run.folder, "timm", tmp_path / "photos")
     assert (tmp_path / "photos" / "a.txt").exists()
 

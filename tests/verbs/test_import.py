@@ -96,7 +96,7 @@ def test_mistakes_are_one_line(swav: Path, tmp_path: Path) -> None:
     for keywords, words in [
         ({"architecture": "resnt18"}, "Did you mean 'resnet18'"),
         ({"architecture": "vit_tiny_patch16_224"}, "nothing in it fits"),
-        ({"out": tmp_path / "mine"}, "is no backbone"),
+        ({"out": tmp_path / "mine"}, "is not a backbone"),
         ({"mean": [0.5, 0.5]}, "--mean needs one number or 3"),
         ({"model_args": ["layerz=3"]}, "cannot be built"),
     ]:
@@ -122,7 +122,7 @@ def test_the_folder_says_where_it_comes_from_and_keeps_the_classifier(theirs: An
         assert backbones.load(tmp_path / "bb")(images).shape == (2, 512)
     assert backbones.lineage_of(backbones.load(tmp_path / "bb")) == (step,)
     (tmp_path / "bb" / "lineage.json").write_text("[")
-    with pytest.raises(UserError, match="is no lineage"):
+    with pytest.raises(UserError, match="is not a lineage"):
         backbones.load(tmp_path / "bb")
 
 

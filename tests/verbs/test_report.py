@@ -135,7 +135,7 @@ def test_what_is_missing_or_broken_is_left_out_and_said(runs: dict[str, Run], tm
     assert "has not finished" in content.notes[0]
     assert np.isnan(content.metrics[0]["loss"])
     assert report([unfinished.folder]).is_file()
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         report([tmp_path / "absent"])
     with pytest.raises(UserError, match="is a folder"):
         report([unfinished.folder], tmp_path)

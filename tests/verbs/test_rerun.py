@@ -62,7 +62,7 @@ def test_another_result_is_said(cli: Cli, made: Path) -> None:
 def test_what_cannot_be_repeated_is_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is never changed"):
         rerun(made, made)
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         rerun(tmp_path / "nowhere")
     np.savez(tmp_path / "data.npz", x=np.zeros((64, 8, 8), dtype=np.uint8), y=np.arange(64) % 2)
     with pytest.raises(UserError, match="are not those that"):

@@ -123,5 +123,5 @@ def test_cleaning_removes_nothing_that_no_run_wrote(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         runs(tmp_path / "absent")

@@ -28,7 +28,7 @@ def refuse_reserved(arguments: Iterable[str], where: str) -> None:
     for name in arguments:
         if name in RESERVED:
             raise UserError(
-                f"{where}: '{name}' is no argument of a backbone; start from weights with backbone.weights."
+                f"{where}: '{name}' is not an argument of a backbone; start from weights with backbone.weights."
             )
 
 

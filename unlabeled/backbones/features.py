@@ -190,7 +190,7 @@ class Backbone(nn.Module):
         if array.ndim in (2, 3):
             array = array[None]
         if array.ndim not in (3, 4) or 0 in array.shape[1:]:
-            raise DecodeError(f"an array of shape {array.shape} is no image")
+            raise DecodeError(f"an array of shape {array.shape} is not an image")
         first = False
         if array.ndim == 4 and self.rule.bands is None:
             if self.in_chans not in (array.shape[1], array.shape[3]) and not self.rule.alpha:
@@ -224,7 +224,7 @@ def _array(images: Any) -> Array:
         tensor = torch.as_tensor(images).detach().cpu()
     except (TypeError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"embed: {type(images).__name__} is no image; give tensors, arrays or PIL images, or a folder to "
+            f"embed: {type(images).__name__} is not an image; give tensors, arrays or PIL images, or a folder to "
             "unlabeled.embed."
         ) from error
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

@@ -75,7 +75,7 @@ def read_weights(path: str | Path) -> Any:
             raise UserError(f"{path} holds no weights; a model's folder has one of {', '.join(WEIGHTS)}.")
         path = found
     if not path.is_file():
-        raise UserError(f"{path} is no file; give a .safetensors, .pth, .pt or .ckpt file of weights, or a folder.")
+        raise UserError(f"{path} is not a file; give a .safetensors, .pth, .pt or .ckpt file of weights, or a folder.")
     if path.name.endswith(".index.json"):
         return _parts(path)
     try:
@@ -100,13 +100,13 @@ def _parts(index: Path) -> dict[str, Tensor]:
     try:
         places = {str(name): str(file) for name, file in json.loads(index.read_text())["weight_map"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{index} is no index of weights ({first_line(error)}); download it again.") from error
+        raise UserError(f"{index} is not an index of weights ({first_line(error)}); download it again.") from error
     files = sorted(set(places.values()))
     weights: dict[str, Tensor] = {}
     for name in files:
         part = index.parent / name
         if Path(name).name != name or name.endswith(".index.json"):
-            raise UserError(f"{index} names '{name}', which is no file beside it; download the model again.")
+            raise UserError(f"{index} names '{name}', which is not a file beside it; download the model again.")
         if not part.is_file():
             raise UserError(f"{index}: the part {name} is not there ({len(files)} belong together); download it, too.")
         content = read_weights(part)

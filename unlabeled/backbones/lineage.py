@@ -84,7 +84,7 @@ def read_lineage(folder: str | Path) -> tuple[Origin, ...]:
         steps = json.loads(path.read_text())["steps"]
         return tuple(Origin.model_validate(step) for step in steps)
     except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
-        raise UserError(f"{path} is no lineage of weights; remove it if you know where they come from.") from error
+        raise UserError(f"{path} is not a lineage of weights; remove it if you know where they come from.") from error
 
 
 def write_lineage(steps: Sequence[Origin], folder: Path) -> None:

@@ -110,5 +110,5 @@ def _prefixes(weights: Weights) -> list[str]:
     for name in weights:
         parts = name.split(".")
         counts.update(".".join(parts[:depth]) + "." for depth in range(1, min(DEPTH, len(parts) - 1) + 1))
-    # a stage of a network is no wrapper, and numbers in a Sequential are read by the layouts
+    # a stage of a network is not a wrapper, and numbers in a Sequential are read by the layouts
     return ["", *(prefix for prefix in counts if counts[prefix] >= 4 and not re.search(r"\.\d+\.$|^\d+\.$", prefix))]

@@ -26,7 +26,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class _Images(BaseModel):
-    """What a ``config.json`` says of the images, for it may come from anywhere."""
+    """What a ``config.json`` says of the images, which may come from anywhere."""
 
     model_config = ConfigDict(strict=True)
 
@@ -96,9 +96,9 @@ def load_config(folder: str | Path) -> dict[str, Any]:
                 f"{folder} is a '{config['model_type']}' of transformers; make a backbone of it first: "
                 f"unlabeled import {folder} --architecture NAME --out FOLDER."
             ) from error
-        raise UserError(f"{path} is no timm configuration ({error}); export the backbone again.") from error
+        raise UserError(f"{path} is not a timm configuration ({error}); export the backbone again.") from error
     if not valid:
-        raise UserError(f"{path} is no timm configuration; export the backbone again.")
+        raise UserError(f"{path} is not a timm configuration; export the backbone again.")
     if not timm.is_model(name):
         raise UserError(f"{path}: timm has no model '{name}'.{nearest(name, timm.list_models())}")
     try:

@@ -23,7 +23,7 @@ SHAPE, BATCH = (3, 32, 32), 256
 
 
 def store(path: Path, images: int) -> None:
-    """Write pixels: the same block of noise over and over, for what they show does not matter here."""
+    """Write pixels: the same block of noise over and over, as what they show does not matter here."""
     block = np.random.default_rng(0).integers(0, 256, (10_000, *SHAPE), dtype=np.uint8).tobytes()
     with path.open("wb") as file:
         for _ in range(images // 10_000):

@@ -69,7 +69,7 @@ class Case:
 
 
 class _Blocks(Logger):
-    """Cuts the real loop into blocks of steps, for it is called after each; what it does itself is not counted."""
+    """Cuts the real loop into blocks of steps: it is called after each, and its own time is not counted."""
 
     def __init__(self, steps: int, between: Callable[[], None]) -> None:
         super().__init__()

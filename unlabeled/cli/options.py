@@ -54,9 +54,7 @@ def _as_setting(error: Any, words: Sequence[str]) -> str | None:
         path = setting(name)
     if path is None:
         return None
-    return (
-        f"{option} is no option of '{command.name}' but a setting, and these stand without dashes: write {path}={value}"
-    )
+    return f"{option} is not an option of '{command.name}' but a setting: write {path}={value}"
 
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""Arrays that are kept on disk and made anew when they are not what was kept."""
+"""Arrays that are kept on disk and made again when they are not what was kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def save_array(path: str | os.PathLike[str], array: np.ndarray[Any, Any]) -> Non
 def load_array(
     path: str | os.PathLike[str], kind: type[np.generic], shape: tuple[int, ...]
 ) -> np.ndarray[Any, Any] | None:
-    """An array that :func:`save_array` kept; ``None`` if it is missing or not what was kept, and must be made anew."""
+    """An array that :func:`save_array` kept; ``None`` if it is missing or not what was kept, and must be made again."""
     try:
         array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Config(BaseModel):
-    """A frozen, strict pydantic model: an unknown key is an error, ``"3"`` is no integer."""
+    """A frozen, strict pydantic model: an unknown key is an error, ``"3"`` is not an integer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

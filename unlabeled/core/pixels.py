@@ -64,13 +64,13 @@ class PixelRule:
             ValueError: it is something else.
         """
         if not isinstance(held, dict) or not held.keys() <= cls.__dataclass_fields__.keys():
-            raise ValueError("it is no rule for pixels")
+            raise ValueError("it is not a rule for pixels")
         values: dict[str, Any] = dict(held)
         for name in ("integers", "floats", "bytes"):
             if values.get(name) is not None:
                 low, high = map(float, values[name])
                 if not low < high < float("inf"):
-                    raise ValueError(f"{name} {low:g}..{high:g} is no range")
+                    raise ValueError(f"{name} {low:g}..{high:g} is not a range")
                 values[name] = (low, high)
         if values.get("bands") is not None:
             values["bands"] = tuple(int(band) for band in values["bands"])
@@ -134,10 +134,10 @@ def hwc(array: Array, channels: int | None, first: bool | None = None) -> Array:
         first: whether (C, H, W) is meant; ``None``: see :func:`channels_lead`.
 
     Raises:
-        DecodeError: it is no image, is too large, or might be either.
+        DecodeError: it is not an image, is too large, or might be either.
     """
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise DecodeError(f"an array of shape {array.shape} is no image")
+        raise DecodeError(f"an array of shape {array.shape} is not an image")
     if array.ndim == 2:
         array = array[..., None]
     elif channels_lead([array.shape], channels) if first is None else first:

@@ -32,7 +32,7 @@ LARGEST_NATIVE = 256
 """Images with a longer side than this are never decoded at their native size unless asked."""
 _SAMPLE = 256
 _MOST_NOISE = 4_000_000_000
-"""Bytes of noise that are made at most, for they are made in memory."""
+"""Bytes of noise that are made at most, as it is made in memory."""
 
 FORMATS = {
     "folder:PATH": "images at any depth (a bare path will do); class subfolders and train/ + test/ are honoured",
@@ -227,7 +227,7 @@ def _noise(count: str, split: str, size: int, channels: int) -> Listing:
     """Make images of independent Gaussian noise N(0.5, 0.25), clipped to 0..1."""
     if not count.isdecimal() or not 0 < int(count[:12]) * size * size * channels <= _MOST_NOISE:
         most = _MOST_NOISE // (size * size * channels)
-        raise UserError(f"'noise:{printable(count)}' is no number of images from 1 to {most}; try noise:10000.")
+        raise UserError(f"'noise:{printable(count)}' is not a number of images from 1 to {most}; try noise:10000.")
     from unlabeled.core import rng  # imports torch, which listing data can do without
 
     generator = rng.numpy_generator("noise", split, size, channels)

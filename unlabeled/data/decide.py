@@ -83,7 +83,7 @@ class _Seen:
         if kind is None or array.dtype == np.uint8:
             kind = None
         elif not array.size or (kind == "floats" and not np.isfinite(array).all()):
-            return  # it is no image: said when it is decoded
+            return  # it is not an image: said when it is decoded
         with self._lock:
             self.plain += kind is None
             if not held.upright and array.ndim == 3:

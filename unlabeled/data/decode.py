@@ -72,7 +72,7 @@ def decode(
         said: receives what was lost on the way, as keys of :data:`REMARKS`.
 
     Raises:
-        DecodeError: it is no image, damaged, too large, or has other channels than can be turned into ``channels``.
+        DecodeError: it is not an image, damaged, too large, or has other channels than can be turned into ``channels``.
     """
     try:
         held = _opened(raw, rule, said)
@@ -90,7 +90,7 @@ def measure(raw: Raw, rule: PixelRule = BY_TYPE) -> tuple[int, int, int]:
     """Return ``(height, width, channels)`` as they would be decoded natively, of pictures by their header alone.
 
     Raises:
-        DecodeError: it is no image.
+        DecodeError: it is not an image.
     """
     try:
         held = _opened(raw, rule, None)
@@ -116,7 +116,7 @@ def numbers_of(raw: Raw) -> Bands | None:
     """The numbers of an image whose meaning its data set must settle; ``None`` for an ordinary 8-bit picture.
 
     Raises:
-        DecodeError: it is no image.
+        DecodeError: it is not an image.
     """
     try:
         if isinstance(raw, Path | bytes):

@@ -103,7 +103,7 @@ class ForgetSplit:
                     passed=tuple(map(str, kept["passed"])) if "passed" in kept else (),
                 )
         except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path} is no forget split ({error}); make it anew with --forget.") from error
+            raise UserError(f"{path} is not a forget split ({error}); make it again with --forget.") from error
 
 
 def forget_split(
@@ -203,7 +203,7 @@ def _fraction(
     amount, at, where = text.partition("@")
     number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", amount)
     if not number or not 0 <= float(number[1]) <= 100:
-        raise UserError(f"--forget {spec}: '{amount}' is no percentage between 0% and 100%.")
+        raise UserError(f"--forget {spec}: '{amount}' is not a percentage between 0% and 100%.")
     share = float(number[1]) / 100
     generator = rng.numpy_generator("forget", "rows", seed)
     if not at:

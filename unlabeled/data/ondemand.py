@@ -54,7 +54,7 @@ def refuse(name: str, bad: Sequence[BadFile], fraction: float, total: int, seen:
 
 
 class OnDemand:
-    """Pixels decoded anew for every batch, for sources too large to store. Unreadable images come out black."""
+    """Pixels decoded again for every batch, for sources too large to store. Unreadable images come out black."""
 
     def __init__(
         self,

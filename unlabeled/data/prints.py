@@ -1,4 +1,4 @@
-"""Hashes of images' pixels: by them images are known when rows are numbered anew and files have gone."""
+"""Hashes of images' pixels: by them images are known when rows are numbered again and files have gone."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def lines_of(spec: str, name: str) -> list[str]:
     """The lines of a request's file; empty ones and comments (``#``) are left out.
 
     Raises:
-        UserError: there is no such file, or it is no text.
+        UserError: there is no such file, or it is not a text.
     """
     path = Path(name).expanduser()
     if not path.is_file():
@@ -37,14 +37,14 @@ def rows_of_numbers(spec: str, name: str, rows: Array) -> Array:
     """Positions in ``rows`` of the row numbers that a file lists.
 
     Raises:
-        UserError: something in it is no row number, or none of ``rows``.
+        UserError: something in it is not a row number, or none of ``rows``.
     """
     words = [word for line in lines_of(spec, name) for word in re.split(r"[\s,]+", line) if word]
     places = {row: place for place, row in enumerate(rows.tolist())}
     whole = len(rows) == max(places, default=-1) + 1
     for word in words:
         if not re.fullmatch(r"-?\d{1,18}", word):
-            raise UserError(f"--forget {spec}: '{word}' in {name} is no row number.")
+            raise UserError(f"--forget {spec}: '{word}' in {name} is not a row number.")
         if int(word) not in places:
             why = (
                 f"is out of range; the data has rows 0 to {len(rows) - 1}" if whole else "is none the model trained on"

@@ -65,7 +65,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (RuntimeError, EOFError, OSError, TypeError, pickle.UnpicklingError, KeyError, ValueError) as error:
         reason = first_line(error)
         raise UserError(
-            f"{path} is no whole checkpoint ({reason}); restore it from a copy or start again with --overwrite."
+            f"{path} is not a whole checkpoint ({reason}); restore it from a copy or start again with --overwrite."
         ) from error
     if checkpoint.schema != SCHEMA:
         raise UserError(

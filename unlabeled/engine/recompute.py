@@ -65,7 +65,7 @@ def blocks_of(backbone: nn.Module) -> list[nn.Module]:
         UserError: it has none that could be computed again.
     """
     containers = [child for child in backbone.children() if isinstance(child, nn.Sequential | nn.ModuleList)]
-    # a layer by itself is no block: it keeps little else than its input, which the next one may write over
+    # a layer by itself is not a block: it keeps little else than its input, which the next one may write over
     blocks = [block for container in containers for block in container if any(True for _ in block.children())]
     if not blocks:
         raise UserError(

@@ -32,7 +32,7 @@ def load_suite(source: str | Path) -> list[TaskConfig]:
     """The tasks of a built-in suite, or of a YAML file.
 
     Raises:
-        UserError: there is no such suite, it is no list of tasks, a task is unknown, or two have one title.
+        UserError: there is no such suite, it is not a list of tasks, a task is unknown, or two have one title.
     """
     known, text = builtin_suites(), str(source)
     path = known.get(text, Path(text).expanduser())

@@ -86,7 +86,9 @@ def wrap(model: nn.Module, shape: tuple[int, int, int]) -> Classifier:
     if isinstance(model, Classifier):
         return model.copy()
     if not (hasattr(model, "get_classifier") and hasattr(model, "reset_classifier")):
-        raise UserError(f"cannot find the embedding of {name}: it is no timm model; pass Classifier(extractor, head).")
+        raise UserError(
+            f"cannot find the embedding of {name}: it is not a timm model; pass Classifier(extractor, head)."
+        )
     whole: Any = copy.deepcopy(model)
     head: Any = whole.get_classifier()
     extractor: Any = copy.deepcopy(whole)

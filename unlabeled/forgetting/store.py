@@ -40,7 +40,7 @@ def load_classifier(template: Classifier, path: Path) -> Classifier:
         model.load_state_dict(load_file(path))
     except Exception as error:
         reason = first_line(error)
-        raise UserError(f"cannot load {path} ({reason}); remove it to compute it anew.") from error
+        raise UserError(f"cannot load {path} ({reason}); remove it to compute it again.") from error
     return model.eval()
 
 

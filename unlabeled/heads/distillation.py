@@ -43,7 +43,7 @@ class DistillationHead(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw all weights anew."""
+        """Draw all weights again."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)  # cut at ±2, a hundred deviations: not at all

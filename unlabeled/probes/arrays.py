@@ -74,7 +74,7 @@ def as_labels(y: Any, n: int) -> Labels:
             labels = np.asarray(labels.tolist())  # a table's column: of the type that its values have
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
             raise InputError("labels (y) contain NaN or infinity; drop those rows.")
-        with warnings.catch_warnings():  # one row a class is no regression but a one-shot probe
+        with warnings.catch_warnings():  # one row a class is not a regression but a one-shot probe
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             check_classification_targets(labels)
     except TypeError as error:

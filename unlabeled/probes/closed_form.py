@@ -111,7 +111,7 @@ class ClosedFormProbe(StreamingProbe):
     def _solution(self) -> Any:
         """What :meth:`_solve` gives for the present sums and parameters, solved once."""
         if not self.statistics_.n:
-            raise InputError(f"{type(self).__name__} has forgotten every row it learned; fit it anew.")
+            raise InputError(f"{type(self).__name__} has forgotten every row it learned; fit it again.")
         # The cache lives with the sums: probes that share them and agree in their parameters share the solution.
         key = (type(self).__name__, *sorted((k, repr(v)) for k, v in self.get_params().items()))
         if key not in self.statistics_.cache:

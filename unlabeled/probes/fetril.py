@@ -19,7 +19,7 @@ class FeTrILProbe(SoftmaxProbe, StreamingProbe):
     """Exemplar-free class-incremental classifier (Petit et al. 2023, Eqs. 1-2).
 
     Of an old class c only its mean μ_c is kept. At each ``partial_fit`` the new class n whose mean is most similar to
-    it (cosine) lends its rows: ``x + μ_c - μ_n``. A linear classifier is trained anew on the real rows of the new
+    it (cosine) lends its rows: ``x + μ_c - μ_n``. A linear classifier is trained again on the real rows of the new
     classes and these pseudo-features of the old ones, all of unit length.
 
     Args:

@@ -14,7 +14,7 @@ from unlabeled.probes.arrays import InputError
 def accuracy_interval(right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
     """Score interval of an accuracy (Wilson 1927): the accuracies p that ``right`` of ``n`` answers do not rule out.
 
-    Unlike a bootstrap it keeps its coverage near 0 and 1 and for few answers: 20 of 20 is no certainty.
+    Unlike a bootstrap it keeps its coverage near 0 and 1 and for few answers: 20 of 20 is not a certainty.
 
     Args:
         right, n: right answers among n >= 1.
@@ -33,7 +33,7 @@ def accuracy_interval(right: int, n: int, *, level: float = 0.95) -> tuple[float
     p = right / n
     centre, half = p + z2 / (2 * n), math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
     low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
-    # at the ends the formula gives exactly 0 and 1, but for rounding
+    # at the ends the formula gives exactly 0 and 1, apart from rounding
     return (0.0 if right == 0 else low), (1.0 if right == n else high)
 
 

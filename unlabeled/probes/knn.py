@@ -128,7 +128,7 @@ class KNNProbe(Probe):
         return self._keep(features, labels)
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> KNNProbe:
-        """Add rows to a copy of the bank and choose anew; ``classes`` is there for scikit-learn's callers only."""
+        """Add rows to a copy of the bank and choose again; ``classes`` is there for scikit-learn's callers only."""
         if not hasattr(self, "bank_"):
             return self.fit(X, y)
         self._grid()
@@ -196,7 +196,7 @@ class KNNProbe(Probe):
             self.k_, self.temperature_ = best.k, best.temperature
         if self.metric == "cosine" and _mean_cosine(features, place) > SHARED:
             warnings.warn(
-                "kNN: all rows point the same way, for they share an offset far larger than their differences, and "
+                "kNN: all rows point the same way: they share an offset far larger than their differences, and "
                 "cosines hardly tell them apart; subtract their mean, or use metric='euclidean'.",
                 ProbeWarning,
                 stacklevel=3,
@@ -206,7 +206,7 @@ class KNNProbe(Probe):
         return self
 
     def _faiss(self) -> FaissIndex:
-        """The index, built anew in a probe that was loaded from a file."""
+        """The index, built again in a probe that was loaded from a file."""
         from unlabeled.probes.indexes import FaissIndex
 
         found = getattr(self, "_index", None)

@@ -29,7 +29,7 @@ class LinearProbe(SoftmaxProbe):
     """Softmax regression by SGD with momentum and a cosine schedule, swept over settings in one pass.
 
     All settings see the same batches; their heads are columns of one matrix, so that one product serves all of them.
-    The setting is chosen on a stratified part of the training data, then its head is trained anew on all of it.
+    The setting is chosen on a stratified part of the training data, then its head is trained again on all of it.
 
     ``normalise="standard"`` is the MAE protocol's ``BatchNorm1d(affine=False, eps=1e-6)`` in front of the head
     (He et al. 2021, A.1) with the statistics of the whole training set, to which BatchNorm's running ones converge.

@@ -41,7 +41,7 @@ class NearestMeanProbe(ClosedFormProbe):
 
     def linear(self) -> tuple[Tensor, Tensor]:
         if self.metric == "cosine":
-            raise InputError("NearestMeanProbe: a cosine is no linear function; use metric='euclidean'.")
+            raise InputError("NearestMeanProbe: a cosine is not a linear function; use metric='euclidean'.")
         return super().linear()
 
     def _scores(self, block: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def search(
     # Euclidean distances lose digits when all rows share a large offset; distances do not change when it goes.
     centre = _mean(bank, place) if metric == "euclidean" else None
     parts: list[Neighbours] = []
-    # The whole bank is normalised once where it fits one block, and streamed anew for each chunk of queries otherwise.
+    # The whole bank is normalised once where it fits one block, and streamed again for each chunk of queries otherwise.
     single = _prepare(take(bank, slice(0, n), place), metric, centre) if step == n else None
     for first in range(0, len(queries), QUERIES):
         chunk = slice(first, min(first + QUERIES, len(queries)))

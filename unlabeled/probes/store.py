@@ -198,7 +198,7 @@ def lost_to_rounding(rows: Tensor) -> bool:
     rows = rows.float()
     spread = rows.std(0)
     error = (rows - rows.half().float()).square().mean(0).sqrt()
-    # what hardly varies beside the others is constant but for rounding, which float16 may lose
+    # what hardly varies beside the others is constant apart from rounding, which float16 may lose
     real = spread > 1e-5 * spread.max()
     return bool((error > LOST_SHARE * spread)[real].any())
 

@@ -67,7 +67,7 @@ class TEENProbe(ClosedFormProbe):
         return prototypes, prototypes.new_zeros(len(prototypes)), prototypes.new_zeros(prototypes.shape[1])
 
     def linear(self) -> tuple[Tensor, Tensor]:
-        raise InputError("TEENProbe: a cosine is no linear function; use NearestMeanProbe.")
+        raise InputError("TEENProbe: a cosine is not a linear function; use NearestMeanProbe.")
 
     def _scores(self, block: Tensor) -> Tensor:
         return super()._scores(F.normalize(block, dim=1))

@@ -67,7 +67,7 @@ def read_recipe(source: str | Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no recipe: it must be a YAML mapping with keys such as 'method' and 'epochs'.")
+        raise UserError(f"{path} is not a recipe: it must be a YAML mapping with keys such as 'method' and 'epochs'.")
     return content, f"recipe {text}" if text in known else str(path)
 
 
@@ -105,7 +105,7 @@ def apply_overrides(content: dict[str, Any], overrides: Iterable[str], texts: Co
         path, equals, text = override.partition("=")
         if not equals or not path:
             raise UserError(
-                f"'{override}' is no override; write key=value, for instance epochs=20 or optimizer.lr=0.3."
+                f"'{override}' is not an override; write key=value, for instance epochs=20 or optimizer.lr=0.3."
             )
         settings[path] = _text(text) if path in texts else parse_value(text)
     return apply_settings(content, settings)
@@ -172,7 +172,7 @@ def _enter(node: Any, key: str, path: str) -> Any:
 
 def _position(node: Sequence[Any], key: str, path: str) -> int:
     if not key.isdigit() or int(key) >= len(node):
-        raise UserError(f"'{path}': '{key}' is no position in a list of {len(node)} (counted from 0).")
+        raise UserError(f"'{path}': '{key}' is not a position in a list of {len(node)} (counted from 0).")
     return int(key)
 
 

@@ -45,7 +45,7 @@ class DataConfig(_Named):
     )
     label: str | None = Field(None, description="column of a table with the labels; default: label, class, target")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="unreadable files tolerated before the run stops")
-    store: bool = Field(True, description="decode once and keep the pixels; false: decode anew for every batch")
+    store: bool = Field(True, description="decode once and keep the pixels; false: decode again for every batch")
     labels: str | None = Field(None, description="keep only a labelled share: 10% or 5-per-class (fine-tuning)")
     without: str | None = Field(None, description="leave out the forget set of this split.npz (see unlabeled forget)")
     corrupt: str | None = Field(

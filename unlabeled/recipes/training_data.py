@@ -97,7 +97,7 @@ def retained(path: Path, images: ImageSet) -> Rows:
     """The rows that a forget split leaves of ``images``: by number, or by their pixels where images came or went since.
 
     Raises:
-        UserError: it is no split, or one of other data.
+        UserError: it is not a split, or one of other data.
     """
     split = ForgetSplit.load(path)
     if len(split.forget_rows) + len(split.retain_rows) == len(images) and not _changed(split, images):
@@ -109,7 +109,7 @@ def retained(path: Path, images: ImageSet) -> Rows:
 
 
 def held_out(path: Path, train: ImageSet, test: ImageSet) -> ImageSet:
-    """``test`` without images that a forget split keeps: where images came or went, the rest may be divided anew."""
+    """``test`` without images that a forget split keeps: where images came or went, the rest may be divided again."""
     split = ForgetSplit.load(path)
     return test.subset(np.flatnonzero(~_known(split, test))) if _changed(split, train) else test
 

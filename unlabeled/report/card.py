@@ -57,7 +57,7 @@ def model_card(
         Markdown with the Hub's YAML in front.
 
     Raises:
-        UserError: the licence is no single word.
+        UserError: the licence is not a single word.
     """
     if not licence or not all(c.isalnum() or c in "-._" for c in licence):
         raise UserError(f"--licence must be an identifier such as apache-2.0 or mit, not {licence!r}.")

@@ -73,7 +73,7 @@ class Run:
         """The resolved recipe of the run."""
         if not self.exists():
             raise UserError(
-                f"{self.folder} is no run folder (it has no recipe.yaml); start one with `unlabeled pretrain`."
+                f"{self.folder} is not a run folder (it has no recipe.yaml); start one with `unlabeled pretrain`."
             )
         # the file: a run's folder may be called like a built-in recipe
         return load_recipe(self.folder / run_files.RECIPE)

@@ -66,6 +66,6 @@ def _of_timm(folder: Path, source: str) -> tuple[nn.Linear, tuple[str, ...]]:
     whole: Any = backbones.load(folder, classifier=True)
     head = whole.get_classifier()
     if not isinstance(head, nn.Linear):
-        raise UserError(f"the classifier of {source} is no single linear layer; only such ones are read.")
+        raise UserError(f"the classifier of {source} is not a single linear layer; only such ones are read.")
     names = config.get("label_names")
     return head, tuple(map(str, names)) if isinstance(names, list) else ()

@@ -25,7 +25,7 @@ def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> D
         data_dir: where data sets lie now.
 
     Raises:
-        UserError: the folder is no run and nothing says which data are meant.
+        UserError: the folder is not a run and nothing says which data are meant.
     """
     if run.exists():
         config = run.recipe().data

@@ -32,7 +32,7 @@ class RandomTeacherConfig(MethodConfig):
 
 @torch.no_grad()
 def draw(model: nn.Module) -> None:
-    """Initialise an encoder anew: kaiming-normal with fan-out for kernels and matrices, biases 0, norms 1 and 0."""
+    """Initialise an encoder again: kaiming-normal with fan-out for kernels and matrices, biases 0, norms 1 and 0."""
     for module in model.modules():
         if isinstance(module, nn.Linear | _ConvNd):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -78,7 +78,7 @@ def export(
     path = Path(out) if out is not None else _home(source) / _name(to, classifier)
     if to in ("timm", "hub"):
         if path.exists() and not (path / "config.json").is_file() and (path.is_file() or any(path.iterdir())):
-            raise UserError(f"{path} exists and is no exported backbone; choose another --out.")
+            raise UserError(f"{path} exists and is not an exported backbone; choose another --out.")
         with atomic_folder(path) as new:
             if whole is None:
                 for name in ("config.json", "model.safetensors"):

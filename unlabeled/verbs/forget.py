@@ -76,7 +76,7 @@ def forget(
         keep: rows of the table whose networks are left as runs, too, each beside ``out`` (``OUT-retrain``).
         with_copies: also forget images that are copies of those named, or nearly (:mod:`unlabeled.runs.copies`); they
             are listed anyway where single images are named (``files:``, ``indices:``).
-        retrain: also train anew without the forget set (by the run's own recipe), the standard to compare with.
+        retrain: also train again without the forget set (by the run's own recipe), the standard to compare with.
         seeds: how many seeds to measure; the model that is kept is the first one's.
         seed: the first of them; also of random forget sets.
         out: the run folder to write; default: beside the model's.
@@ -179,7 +179,7 @@ def _check_retraining(
     if not retrain:
         raise UserError("--no-retrain leaves out what is to be kept; choose one of them.")
     if not source.exists():
-        raise UserError(f"{model} is no run, so nothing says how it was trained; retrain needs a recipe.")
+        raise UserError(f"{model} is not a run, so nothing says how it was trained; retrain needs a recipe.")
 
 
 def _lost(start: str) -> bool:
@@ -211,7 +211,7 @@ def _task(original: Classifier, request: Request, *, unseen: bool) -> Task:
         return Task(original, *parts, split, UnlabelledImages(test, preprocess, shown) if unseen else None)
     labels = np.array(train.labels)
     labels[trained] = split.training_labels(labels[trained])
-    # A class that an earlier request took is no test of this one.
+    # A class that an earlier request took is not a test of this one.
     judged = judged[np.isin(test.labels[judged], train.labels[trained])]
     return Task(
         original,

@@ -45,7 +45,7 @@ def adopt(
     """
     out = Path(out)
     if out.exists() and not (out / "config.json").is_file() and (out.is_file() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is no backbone; choose another --out.")
+        raise UserError(f"{out} exists and is not a backbone; choose another --out.")
     for name, values in (("mean", mean), ("std", std)):
         if values and len(values) not in (1, in_chans):
             raise UserError(f"--{name} needs one number or {in_chans}, not {len(values)}.")

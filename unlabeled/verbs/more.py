@@ -43,7 +43,7 @@ def train_more(source: str | Path, epochs: int, out: str | Path | None = None, o
         why = f"anneal_epochs={annealed:g}" if annealed else f"schedule={schedule}"
         raise UserError(
             f"the learning rate of {source} has come to its end (optimizer.{why}); go on with a run that was trained "
-            f"with optimizer.schedule=infinite and not annealed, or start anew with backbone.weights={source}."
+            f"with optimizer.schedule=infinite and not annealed, or start again with backbone.weights={source}."
         )
     longer = load_recipe(old.folder / run_files.RECIPE, [*overrides, f"epochs={recipe.epochs + epochs}"])
     changed = same_recipe(recipe.model_copy(update={"epochs": longer.epochs}), longer)

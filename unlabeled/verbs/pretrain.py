@@ -63,7 +63,7 @@ def pretrain(
         Diverged: the loss, gradients or weights became NaN or infinite; the last good checkpoint is kept.
     """
     if resume and overwrite:
-        raise UserError("--resume goes on and --overwrite starts anew; choose one of them.")
+        raise UserError("--resume goes on and --overwrite starts again; choose one of them.")
     if not isinstance(recipe, Recipe):
         if out is None and Run(recipe).exists():
             out = recipe

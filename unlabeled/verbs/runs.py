@@ -88,7 +88,7 @@ def runs(folder: str | Path | Sequence[str | Path], sort: str = "started") -> li
 def _find(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise UserError(
-            f"{folder} is no folder; runs are made by `unlabeled pretrain`, in runs/ unless told otherwise."
+            f"{folder} is not a folder; runs are made by `unlabeled pretrain`, in runs/ unless told otherwise."
         )
     for path, folders, files in os.walk(folder):
         if run_files.RECIPE in files:
@@ -189,5 +189,5 @@ def clean(rows: Sequence[RunRow], what: str, *, really: bool = False) -> list[Pa
             with run.lock():  # another process may have resumed it meanwhile
                 guests = run.guests() if what == "unfinished" else []
                 run.clear() if guests else remove(target)
-            say(f"removed {target}" + (f" but for what is no run's: {', '.join(guests)}" if guests else ""))
+            say(f"removed {target}" + (f" except what is not a run's: {', '.join(guests)}" if guests else ""))
     return gone

@@ -44,7 +44,7 @@ def forget_command(
     with_copies: Annotated[
         bool, typer.Option("--with-copies", help="forget copies and near-copies of the images, too; they are listed")
     ] = False,
-    retrain: Annotated[bool, typer.Option(help="also train anew without the forget set, to compare with")] = True,
+    retrain: Annotated[bool, typer.Option(help="also train again without the forget set, to compare with")] = True,
     purge: Annotated[
         bool, typer.Option("--purge", help="then remove what still holds the images (see unlabeled purge)")
     ] = False,

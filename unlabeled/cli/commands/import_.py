@@ -52,4 +52,4 @@ def _numbers(name: str, text: str) -> list[float]:
     try:
         return [float(part) for part in parts(text)]
     except ValueError:
-        raise UserError(f"--{name}: '{text}' is no list of numbers such as 0.5,0.5,0.5.") from None
+        raise UserError(f"--{name}: '{text}' is not a list of numbers such as 0.5,0.5,0.5.") from None

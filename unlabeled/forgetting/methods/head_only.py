@@ -1,4 +1,4 @@
-"""Head-only: the control that forgets nothing. The extractor stays as it is, only the head is trained anew."""
+"""Head-only: the control that forgets nothing. The extractor stays as it is, only the head is trained again."""
 
 from __future__ import annotations
 

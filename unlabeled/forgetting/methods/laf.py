@@ -22,7 +22,7 @@ from unlabeled.forgetting.methods.vae import EmbeddingVAE, train_vae
 
 
 class LAFConfig(ForgetterConfig):
-    """The defaults are the released settings for the CNN, but for the decoder and the sampling noise."""
+    """The defaults are the released settings for the CNN, except the decoder and the sampling noise."""
 
     epochs: int = Field(default=20, ge=1, description="passes over the forget set")
     batch_size: int = Field(default=32, ge=1, description="images to keep, and images to forget, in a step")
