@@ -11,6 +11,7 @@ from typing import Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.accelerators.mps import MPSAccelerator
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.plugins.precision.amp import MixedPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -18,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlabeled.core import dist, run_files
 from unlabeled.core.device import chosen, on_gpu
-from unlabeled.core.errors import Diverged, Interrupted
+from unlabeled.core.errors import Diverged, Interrupted, UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.core.launch import launched
 from unlabeled.core.progress import say
@@ -29,7 +30,7 @@ from unlabeled.engine.metrics import Window
 from unlabeled.engine.module import MakesViews, Pretraining
 from unlabeled.engine.optim import OptimizerConfig
 from unlabeled.engine.syncnorm import synchronise_batchnorm
-from unlabeled.engine.tuning import tune
+from unlabeled.engine.tuning import require_compiler, tune
 from unlabeled.ssl.method import BatchSampler, Method
 from unlabeled.ssl.whole_batch import WholeBatchMethod
 
@@ -59,6 +60,27 @@ class Hardware:
     def device(self) -> str:
         """``"cuda"`` or ``"cpu"``."""
         return chosen(self.accelerator).type
+
+    def require(self) -> None:
+        """See that all of it is here, before anything is given up for it.
+
+        Raises:
+            UserError: there is no such accelerator, not one for each rank of this host, or no compiler.
+        """
+        usable = {"gpu": on_gpu() or MPSAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
+        if not usable.get(self.accelerator, True):
+            raise UserError(
+                f"hardware.accelerator={self.accelerator}: there is none that this torch can use (see: unlabeled "
+                "doctor); set hardware.accelerator=auto or cpu."
+            )
+        place = launched()
+        if place is not None and self.device() == "cuda" and place.local_rank >= torch.cuda.device_count():
+            raise UserError(
+                f"hardware.devices: this host has {torch.cuda.device_count()} GPUs, and process {place.local_rank + 1} "
+                "has none; start fewer, or set hardware.accelerator=cpu."
+            )
+        if self.compile:
+            require_compiler(torch.device(self.device()))
 
     def devices(self) -> list[int] | int:
         """Lightning's ``devices``: one, and on a host with several ranks this one's own GPU."""

@@ -40,6 +40,7 @@ class Prepared:
 def prepare(recipe: Recipe) -> Prepared:
     """Open the data and build the model, checking everything that can be checked before training."""
     hardware = hardware_of(recipe)
+    hardware.require()
     check_logger(recipe.output.logger)
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)

@@ -21,11 +21,13 @@ from unlabeled.engine.loop import Keeping, train
 from unlabeled.engine.metrics import read_metrics
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.schema import Recipe
+from unlabeled.recipes.training_data import training_images
 from unlabeled.runs.folder import Run, command_line, same_recipe
 from unlabeled.runs.health import Health
 from unlabeled.runs.images import honoured
 from unlabeled.runs.loggers import close_loggers, make_loggers
 from unlabeled.runs.models import settled
+from unlabeled.runs.moved import follow, only_moved, prepare_run
 from unlabeled.runs.outcome import describe, keep_outcome
 from unlabeled.runs.prepared import Prepared, prepare
 from unlabeled.runs.ranks import end_with_parent, run_ranks
@@ -120,18 +122,21 @@ def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bo
     if not resume:
         raise UserError(f"{run.folder} already holds a run; go on with --resume, replace it with --overwrite.")
     changed = same_recipe(run.recipe(), recipe)
-    if changed:
+    if changed and not only_moved(run.recipe(), recipe):
         raise UserError(
             f"{run.folder} was started with another recipe ('{changed}' differs); resume with "
             f"`{command('pretrain', run.folder, '--resume')}`, or choose another --out."
         )
-    if run.finished():
-        say(f"{run.folder} is already finished.")
-    return run.finished()
+    if not run.finished():
+        return False
+    if changed:
+        follow(run, recipe, training_images(recipe).fingerprint)
+    say(f"{run.folder} is already finished.")
+    return True
 
 
 def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
-    ready = prepare(recipe)
+    ready = prepare_run(run, recipe, resume)
     images = ready.images
     dist.wait_for_all()  # the first to decode a large data set may take hours
     dist.require_same({"data": images.fingerprint, "recipe": recipe.model_dump_json(exclude={"output"})})
@@ -141,11 +146,8 @@ def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:
         # only now is it sure that the run can start: an older one is not given up before
         if not resume:
             run.clear()
-        elif recipe.data.store and run.read_json(run_files.DATA).get("fingerprint") not in (None, images.fingerprint):
-            raise UserError(
-                f"the images of '{recipe.data.name}' are not those that {run.folder} learned from so far; put the old "
-                "ones back, or start again with --overwrite."
-            )
+        else:
+            follow(run, recipe, images.fingerprint)
         if images.note:
             say(images.note)
         run.begin(recipe, command_line())
