@@ -26,25 +26,20 @@ from _results import machine, save, section
 
 from unlabeled.data import open_data
 from unlabeled.data.forget_sets import ForgetSplit, forget_split
-from unlabeled.forgetting import methods as m
 from unlabeled.forgetting.classifier import Classifier, paper_cnn
-from unlabeled.forgetting.contract import ForgetData, Forgetter
+from unlabeled.forgetting.contract import AnyForgetter, ForgetData
 from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.epochs import Checkpoint, Seconds
+from unlabeled.forgetting.frame import Frame
 from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.judge.measures import accuracy
 from unlabeled.forgetting.judge.tables import table, values, verdict
-from unlabeled.forgetting.methods.boundary import BoundaryExpandConfig, BoundaryShrinkConfig
-from unlabeled.forgetting.methods.finetune import FineTuneConfig
-from unlabeled.forgetting.methods.l1_sparse import L1SparseConfig
-from unlabeled.forgetting.methods.laf import LAFConfig
-from unlabeled.forgetting.methods.laf_r import LAFRConfig
-from unlabeled.forgetting.methods.retrain import RetrainConfig, train_classifier
-from unlabeled.forgetting.methods.scrub import ScrubConfig
-from unlabeled.forgetting.methods.ssd import SSDConfig
+from unlabeled.forgetting.methods import forgetter_class
+from unlabeled.forgetting.methods.retrain import RetrainConfig
 from unlabeled.forgetting.protocol import Protocol, Row
 from unlabeled.forgetting.store import Trained, cached
+from unlabeled.forgetting.training.supervised import train_classifier
 
 RESULTS = Path(__file__).parent / "results"
 TASKS = {"class removal": "class:0", "data removal": "random:40%@5-9", "noisy labels": "noisy:60%@0-4"}
@@ -69,38 +64,32 @@ INSIDE = (
 )  # fmt: skip
 
 
-def forgetters(task: str, everything: bool) -> dict[str, Forgetter]:
+def forgetter(name: str, **settings: Any) -> AnyForgetter:
+    """A method with some settings of its own."""
+    kind = forgetter_class(name)
+    return kind(kind.Config(**settings))
+
+
+def forgetters(task: str, everything: bool) -> dict[str, AnyForgetter]:
     """Methods by row name: LAF's variants, then (``everything``) the baselines."""
     laf = LAF_SETTINGS[task]
     rule: dict[str, Any] = {"stop": "unseen", "stop_every": 5}
     if task == "class removal":
         rule = {"stop": "answers", "stop_every": 5}
-    rows: dict[str, Forgetter] = {
-        "laf": m.LAF(LAFConfig(**laf)),
-        f"laf, stop={rule['stop']}": m.LAF(LAFConfig(**{**laf, **rule})),
-        "laf_r": m.LAFR(LAFRConfig(**laf)),
-        "lfssd": m.LFSSD(SSDConfig(alpha=2.0)),
+    rows = {
+        "laf": forgetter("laf", **laf),
+        f"laf, stop={rule['stop']}": forgetter("laf", **{**laf, **rule}),
+        "laf_r": forgetter("laf_r", **laf),
+        "lfssd": forgetter("lfssd", alpha=2.0),
     }
     if task == "class removal":
-        rows |= {
-            "bad_teacher": m.BadTeacher(),
-            "boundary_expand": m.BoundaryExpand(BoundaryExpandConfig(lr=1e-4)),
-            "nmc": m.ExactNMC(),
-            "lda": m.ExactLDA(),
-            "ridge": m.ExactRidge(),
-        }
+        rows |= {name: forgetter(name) for name in ("bad_teacher", "nmc", "lda", "ridge")}
+        rows["boundary_expand"] = forgetter("boundary_expand", lr=1e-4)
     if everything:
-        rows |= {
-            "finetune": m.FineTune(FineTuneConfig(epochs=1, lr=4e-4)),
-            "l1_sparse": m.L1Sparse(L1SparseConfig(epochs=1, lr=4e-4)),
-            "negative_gradient": m.NegativeGradient(),
-            "random_label": m.RandomLabel(),
-            "boundary_shrink": m.BoundaryShrink(BoundaryShrinkConfig(lr=1e-4)),
-            "scrub": m.Scrub(ScrubConfig(epochs=2, max_epochs=1)),
-            "ssd": m.SSD(SSDConfig()),
-            "salun": m.SalUn(),
-            "duck": m.Duck(),
-        }
+        rows |= {name: forgetter(name) for name in ("negative_gradient", "random_label", "ssd", "salun", "duck")}
+        rows |= {name: forgetter(name, epochs=1, lr=4e-4) for name in ("finetune", "l1_sparse")}
+        rows["boundary_shrink"] = forgetter("boundary_shrink", lr=1e-4)
+        rows["scrub"] = forgetter("scrub", epochs=2, max_epochs=1)
     return rows
 
 
@@ -148,7 +137,7 @@ class Models:
         key = f"{name}-{self.config.epochs}-{self.config.lr:g}-{seed}-{data.fingerprint[:8]}".replace(" ", "_")
 
         def make(checkpoint: Checkpoint) -> Classifier:
-            return train_classifier(template, data, self.config, seed=seed, checkpoint=checkpoint, stage=key)
+            return train_classifier(template, data, Frame(self.config, seed, checkpoint=checkpoint), key)
 
         return cached(template, self.folder, key, make)
 
@@ -189,9 +178,9 @@ def clock(models: Models, rounds: int = 3) -> dict[str, list[float]]:
             found[f"{name}_{part}"].append(after - before)
 
     for _ in range(rounds):
-        timed("epoch", lambda: train_classifier(paper_cnn(seed=0), retain, epoch, seed=0))
-        timed("laf", lambda: m.LAF(LAFConfig(**LAF_SETTINGS[task])).forget(original, data))
-    timed("epoch", lambda: train_classifier(paper_cnn(seed=0), retain, epoch, seed=0))
+        timed("epoch", lambda: train_classifier(paper_cnn(seed=0), retain, Frame(epoch)))
+        timed("laf", lambda: forgetter("laf", **LAF_SETTINGS[task]).forget(original, data))
+    timed("epoch", lambda: train_classifier(paper_cnn(seed=0), retain, Frame(epoch)))
     return found
 
 
@@ -210,7 +199,7 @@ def search(models: Models, task: str, seed: int) -> None:
     show(original, "original")
     show(models.retrained(task, seed).model, "retrained")
     for settings in grid(task):
-        show(m.LAF(LAFConfig(**{**FAST, **settings})).forget(original, data), settings)
+        show(forgetter("laf", **FAST, **settings).forget(original, data), settings)
 
 
 def grid(task: str) -> list[dict[str, Any]]:

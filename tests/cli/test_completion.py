@@ -15,11 +15,9 @@ from unlabeled.cli import completion
 
 def test_names_are_those_of_the_code() -> None:
     from unlabeled.bench import BENCHES
-    from unlabeled.forgetting.methods import METHODS
     from unlabeled.verbs.export import NAMES
 
     assert set(completion.BENCHES) == set(BENCHES)
-    assert set(completion.FORGETTERS) == set(METHODS) - {"retrain"}
     assert set(completion.FORMATS) == set(NAMES)
 
 

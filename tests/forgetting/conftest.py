@@ -12,8 +12,10 @@ from torch import nn
 from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.classifier import Classifier, reinitialised
 from unlabeled.forgetting.contract import ForgetData
+from unlabeled.forgetting.frame import Frame
 from unlabeled.forgetting.images import LabelledImages, PixelArray, Preprocess
-from unlabeled.forgetting.methods.retrain import RetrainConfig, train_classifier
+from unlabeled.forgetting.methods.retrain import RetrainConfig
+from unlabeled.forgetting.training.supervised import train_classifier
 
 
 def small_net(seed: int = 0, classes: int = 3) -> Classifier:
@@ -64,7 +66,7 @@ def data(train: LabelledImages, test: LabelledImages, split: ForgetSplit) -> For
 @pytest.fixture(scope="session")
 def model(train: LabelledImages) -> Classifier:
     config = RetrainConfig(epochs=5, lr=1e-2, batch_size=32, weight_decay=0.0)
-    return train_classifier(small_net(), train, config, seed=0)
+    return train_classifier(small_net(), train, Frame(config))
 
 
 @pytest.fixture(autouse=True)

@@ -13,18 +13,18 @@ from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData
 from unlabeled.forgetting.embed import apply_head, embed_all
-from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.methods.laf import LAF, LAFConfig, alignment_loss, phi, unlearning_loss
-from unlabeled.forgetting.methods.vae import EmbeddingVAE, train_vae
+from unlabeled.forgetting.training.vae import EmbeddingVAE, train_vae
 
 QUICK = LAFConfig(epochs=3, lr_ue=1e-3, lr_ra=2e-3, vae_epochs=3, latent=4)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=6), st.lists(st.floats(0, 100), min_size=1, max_size=6))
-def test_unlearning_loss_is_the_formula(keep: list[float], leave: list[float]) -> None:
-    a, b = torch.tensor(keep, dtype=torch.float64), torch.tensor(leave, dtype=torch.float64)
-    assert float(unlearning_loss(a, b, "squared")) == pytest.approx(sum(keep) - sum(leave), abs=1e-9)
-    want = sum(math.exp(m / (m + 1)) for m in keep) - sum(math.exp(m / (m + 1)) for m in leave)
+def test_unlearning_loss_is_the_formula(stay: list[float], go: list[float]) -> None:
+    a, b = torch.tensor(stay, dtype=torch.float64), torch.tensor(go, dtype=torch.float64)
+    assert float(unlearning_loss(a, b, "squared")) == pytest.approx(sum(stay) - sum(go), abs=1e-9)
+    want = sum(math.exp(m / (m + 1)) for m in stay) - sum(math.exp(m / (m + 1)) for m in go)
     assert float(unlearning_loss(a, b, "normalised")) == pytest.approx(want)
     assert torch.equal(phi(a, "squared"), a)
 
@@ -37,9 +37,9 @@ def test_alignment_loss_is_the_formula(temperature: float) -> None:
     def d(a: torch.Tensor, b: torch.Tensor) -> float:
         return 1 - float(a @ b) / (float(a.norm()) * float(b.norm()))
 
-    keep = [d(a, b) for a, b in zip(r, r0, strict=True)]
-    leave = sum(math.exp(d(a, b) / temperature) for a, b in zip(f, f0, strict=True))
-    want = sum(math.log(math.exp(k) / leave) for k in keep)
+    stay = [d(a, b) for a, b in zip(r, r0, strict=True)]
+    go = sum(math.exp(d(a, b) / temperature) for a, b in zip(f, f0, strict=True))
+    want = sum(math.log(math.exp(k) / go) for k in stay)
     assert float(alignment_loss(r, r0, f, f0, temperature)) == pytest.approx(want)
 
 
@@ -56,10 +56,10 @@ def test_vae_loss_is_the_formula_and_training_lowers_the_error() -> None:
     want = (((rebuilt - e) ** 2).sum().item() + 0.025 * kl) / 6
     assert float(vae.loss(e, noise, 0.025)) == pytest.approx(want, rel=1e-4)
     points = torch.randn(300, 4, generator=g) @ torch.randn(4, 20, generator=g)
-    settings = {"latent": 4, "batch_size": 32, "lr": 1e-3, "kl_weight": 0.025, "seed": 0, "checkpoint": Checkpoint()}
-    short = train_vae(points, "a", decoder="linear", epochs=1, **settings)
-    long = train_vae(points, "a", decoder="linear", epochs=40, **settings)
-    squashed = train_vae(points, "a", decoder="sigmoid", epochs=40, **settings)
+    settings = {"latent": 4, "batch_size": 32, "lr": 1e-3, "kl_weight": 0.025}
+    short = train_vae(points, Frame(ForgetterConfig()), "a", decoder="linear", epochs=1, **settings)
+    long = train_vae(points, Frame(ForgetterConfig()), "a", decoder="linear", epochs=40, **settings)
+    squashed = train_vae(points, Frame(ForgetterConfig()), "a", decoder="sigmoid", epochs=40, **settings)
     errors = [float(v.error(points).mean()) for v in (short, long, squashed)]
     assert errors[1] < errors[0] / 4
     # Why the linear decoder is the default: no sigmoid reaches negative embeddings.

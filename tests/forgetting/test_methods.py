@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,18 +11,21 @@ from torch.nn import functional as F
 
 from unlabeled.core.errors import Diverged, UserError
 from unlabeled.forgetting import epochs as contract
+from unlabeled.forgetting import methods
 from unlabeled.forgetting.classifier import Classifier, fingerprint
-from unlabeled.forgetting.contract import ForgetData, Forgetter
+from unlabeled.forgetting.contract import AnyForgetter, ForgetData
 from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.epochs import Checkpoint, Epoch, run_epochs
+from unlabeled.forgetting.frame import ForgetterConfig
 from unlabeled.forgetting.images import LabelledImages
-from unlabeled.forgetting.methods import METHODS
+from unlabeled.forgetting.methods import METHODS, forgetter_class
 from unlabeled.forgetting.methods.boundary import nearest_classes
 from unlabeled.forgetting.methods.duck import class_means, nearest_wrong
-from unlabeled.forgetting.methods.paired import walk_pairs, wrong_labels
 from unlabeled.forgetting.methods.salun import saliency_mask
-from unlabeled.forgetting.methods.scrub import divergence
 from unlabeled.forgetting.methods.ssd import dampen, importances
+from unlabeled.forgetting.training.distil import divergence
+from unlabeled.forgetting.training.paired import walk_pairs
+from unlabeled.forgetting.training.relabel import wrong_labels
 from unlabeled.probes.closed_form import ClosedFormProbe
 from unlabeled.probes.lda import LDAProbe
 from unlabeled.probes.nmc import NearestMeanProbe
@@ -50,27 +54,45 @@ SETTINGS: dict[str, dict] = {
     "ridge": {},
 }
 
-
-def build(name: str, **changes: object) -> Forgetter:
-    method = METHODS[name]
-    return method(method.Config(**{**SETTINGS[name], **changes}))  # type: ignore[call-arg]
+CLASSES = {name: forgetter_class(name) for name in METHODS}
 
 
-def hide(method: Forgetter, data: ForgetData) -> ForgetData:
+def build(name: str, **changes: object) -> AnyForgetter:
+    method = CLASSES[name]
+    return method(method.Config(**{**SETTINGS.get(name, {}), **changes}))
+
+
+def hide(method: AnyForgetter, data: ForgetData) -> ForgetData:
     return data if method.needs_labels else data.without_labels()
 
 
 def test_every_method_is_here_under_its_name() -> None:
-    assert set(METHODS) == set(SETTINGS)
-    assert all(cls.name == name for name, cls in METHODS.items())
-    assert {n for n, c in METHODS.items() if not c.needs_labels} == {
-        "laf", "lfssd", "bad_teacher", "stochastic_teacher", "boundary_expand",
-    }  # fmt: skip
-    for cls in METHODS.values():  # the defaults are valid
-        cls()
+    assert set(SETTINGS) <= set(METHODS)
+    for name, cls in CLASSES.items():
+        assert cls.name == name
+        assert cls.does
+        assert issubclass(cls.Config, ForgetterConfig)
+        cls()  # the defaults are valid
+    kinds = {kind for module in Path(methods.__file__).parent.glob("[!_]*.py") for kind in defined(module)}
+    assert kinds == {path.partition(".")[2] for path in METHODS.values()}, "a class that nobody can ask for"
+    with pytest.raises(UserError, match="no forgetting method 'scrubb'"):
+        forgetter_class("scrubb")
 
 
-@pytest.mark.parametrize("name", sorted(n for n, c in METHODS.items() if not c.needs_retain))
+def defined(module: Path) -> list[str]:
+    """The algorithms that a file of the room holds: those with a name."""
+    tree = ast.parse(module.read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return [c.name for c in classes if any("name = " in ast.unparse(line) for line in c.body)]
+
+
+def test_settings_of_older_records_are_read() -> None:
+    salun = forgetter_class("salun").Config
+    assert salun.model_validate({"keep": 0.25}) == salun.model_validate({"salient": 0.25})
+    assert salun.model_validate({"keep": 0.25}).model_dump()["salient"] == 0.25
+
+
+@pytest.mark.parametrize("name", sorted(n for n, c in CLASSES.items() if not c.needs_retain))
 def test_what_needs_no_images_to_keep_is_given_none(name: str, model: Classifier, data: ForgetData) -> None:
     none = ForgetData(data.retain.subset(np.empty(0, np.int64)), data.forget)
     with_them, without = (build(name).forget(model, hide(build(name), d), seed=0) for d in (data, none))
@@ -114,8 +136,8 @@ def test_a_killed_job_resumes_to_the_same_bits(
 
     import unlabeled.forgetting as package
 
-    for module in pkgutil.iter_modules(package.__path__):
-        loaded = importlib.import_module(f"{package.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        loaded = importlib.import_module(module.name)
         if hasattr(loaded, "run_epochs"):
             monkeypatch.setattr(loaded, "run_epochs", dies_after_one_epoch)
     got = None
@@ -308,11 +330,11 @@ def test_boundary_expand_starts_from_the_same_function_and_ends_with_the_same_sh
 
 def test_pairs_cover_the_longer_set_and_repeat_the_shorter(data: ForgetData) -> None:
     pairs = list(walk_pairs(data.retain, data.forget, 32, ("k",)))
-    kept = np.concatenate([k for k, _ in pairs])
-    left = np.concatenate([f for _, f in pairs])
-    assert sorted(kept) == list(range(len(data.retain)))
-    assert set(left) == set(range(len(data.forget)))
-    assert np.bincount(left).max() <= -(-len(data.retain) // len(data.forget)) + 1
+    retain = np.concatenate([k for k, _ in pairs])
+    forget = np.concatenate([f for _, f in pairs])
+    assert sorted(retain) == list(range(len(data.retain)))
+    assert set(forget) == set(range(len(data.forget)))
+    assert np.bincount(forget).max() <= -(-len(data.retain) // len(data.forget)) + 1
 
 
 def test_wrong_labels_are_wrong_and_spread_evenly() -> None:

@@ -23,7 +23,7 @@ from unlabeled.core.progress import set_quiet
 from unlabeled.data import open_data
 from unlabeled.data.forget_sets import ForgetSplit
 from unlabeled.forgetting.classifier import Classifier, fingerprint, wrap
-from unlabeled.forgetting.methods import METHODS
+from unlabeled.forgetting.methods import METHODS, forgetter_class
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.report.looks import as_finished
 from unlabeled.runs.folder import Run
@@ -204,7 +204,10 @@ def test_the_page_on_deletion_tells_what_each_method_needs_and_its_model_forgets
     page = (Path(__file__).parents[2] / "docs" / "deletion.md").read_text()
     lines = re.findall(r"^\| (`[a-z0-9_`, ]+`) \| (yes|–) \| (yes|–) \| (yes|–) \|", page, re.MULTILINE)
     told = {n.strip(" `"): tuple(v == "yes" for v in needs) for names, *needs in lines for n in names.split(",")}
-    assert told == {n: (m.needs_labels, m.needs_retain, m.needs_head) for n, m in METHODS.items()}
+    assert told == {
+        n: (m.needs_labels, m.needs_retain, m.needs_head)
+        for n, m in zip(METHODS, map(forgetter_class, METHODS), strict=True)
+    }
     (block,) = (b for b in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "timm" in b)
     found: dict = {}
     exec(compile(block, "docs/deletion.md", "exec"), found)

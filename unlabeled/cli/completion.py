@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 FORMATS = ("timm", "safetensors", "torchscript", "onnx", "hub")
-FORGETTERS = (
-    "laf", "laf_r", "finetune", "l1_sparse", "negative_gradient", "random_label", "boundary_shrink", "boundary_expand",
-    "scrub", "bad_teacher", "stochastic_teacher", "ssd", "lfssd", "salun", "duck", "nmc", "lda", "ridge", "head_only",
-)  # fmt: skip
 BENCHES = ("step", "extract", "growth", "probes")
 CLEANED = ("unfinished", "checkpoints")
 

@@ -14,6 +14,7 @@ _WHERE = {
     "ForgetData": "contract",
     "ForgetSplit": ".data.forget_sets",
     "Forgetter": "contract",
+    "Frame": "frame",
     "LAF": "methods.laf",
     "LAFConfig": "methods.laf",
     "LabelledImages": "images",

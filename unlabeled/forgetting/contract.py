@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
-from pydantic import Field
 
-from unlabeled.core.config import Config
 from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.images import LabelledImages, UnlabelledImages
-
-
-class ForgetterConfig(Config):
-    """Settings of a forgetting algorithm."""
-
-
-class TrainConfig(ForgetterConfig):
-    """Settings of an algorithm that takes gradient steps."""
-
-    epochs: int = Field(default=5, ge=1, description="passes over the data the algorithm walks through")
-    batch_size: int = Field(default=32, ge=1)
-    lr: float = Field(default=1e-4, gt=0, description="Adam's learning rate")
-    weight_decay: float = Field(default=0.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -34,7 +20,7 @@ class ForgetData:
     """What an algorithm is given.
 
     Attributes:
-        retain: images to keep.
+        retain: images that stay.
         forget: images to forget.
         unseen: images the model never met, for a stopping rule that reads no labels; optional.
     """
@@ -67,19 +53,31 @@ def prepared(model: Classifier, device: torch.device | str) -> Classifier:
     return copied
 
 
-class Forgetter(ABC):
+C = TypeVar("C", bound=ForgetterConfig)
+
+
+class Forgetter(ABC, Generic[C]):
     """An algorithm that makes a copy of a model forget.
 
     Subclasses declare what they need and hold a frozen ``config``. :meth:`forget` never changes the model it
     is given, and with ``needs_labels`` false it is handed data that cannot yield labels.
+
+    Attributes:
+        name: as people write it.
+        does: what it does, in a few words, for tables of methods.
+        Config: its settings.
+        needs_labels, needs_retain, needs_head: what it cannot do without.
     """
 
     name: ClassVar[str]
+    does: ClassVar[str]
     Config: ClassVar[type[ForgetterConfig]]
     needs_labels: ClassVar[bool] = False
     needs_retain: ClassVar[bool] = True
     needs_head: ClassVar[bool] = False
-    config: ForgetterConfig
+
+    def __init__(self, config: C | None = None) -> None:
+        self.config = config or cast("C", self.Config())
 
     def forget(
         self,
@@ -94,7 +92,7 @@ class Forgetter(ABC):
 
         Args:
             model: the original.
-            data: what to keep and what to forget.
+            data: what to retain and what to forget.
             seed: fixes every random choice.
             device: where to compute.
             checkpoint: where to save states between epochs, and to continue from.
@@ -115,7 +113,7 @@ class Forgetter(ABC):
             data.forget.fingerprint,
             "" if data.unseen is None else data.unseen.fingerprint,
         )
-        return self._forget(prepared(model, device), data, seed, device, state).eval().cpu()
+        return self._forget(prepared(model, device), data, Frame(self.config, seed, device, state)).eval().cpu()
 
     def check(self, model: Classifier, data: ForgetData) -> None:
         """Refuse what this algorithm cannot work on, before anything is computed.
@@ -137,7 +135,8 @@ class Forgetter(ABC):
         return model
 
     @abstractmethod
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[C]) -> Classifier:
         """Change ``model``, which is a copy in train or eval mode as the original was, and return it."""
+
+
+AnyForgetter = Forgetter[Any]

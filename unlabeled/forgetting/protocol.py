@@ -17,7 +17,7 @@ import torch
 from unlabeled.core import files
 from unlabeled.core.progress import say
 from unlabeled.forgetting.classifier import Classifier, fingerprint
-from unlabeled.forgetting.contract import ForgetData, Forgetter
+from unlabeled.forgetting.contract import AnyForgetter, ForgetData
 from unlabeled.forgetting.epochs import Checkpoint, Seconds
 from unlabeled.forgetting.images import LabelledImages
 from unlabeled.forgetting.judge.evaluate import Evaluator, Task
@@ -64,7 +64,7 @@ class Protocol:
         self._hash = fingerprint(task.original)
         self._evaluators: dict[int, Evaluator] = {}
 
-    def run(self, methods: Mapping[str, Forgetter], seeds: Sequence[int] = (0,)) -> list[Row]:
+    def run(self, methods: Mapping[str, AnyForgetter], seeds: Sequence[int] = (0,)) -> list[Row]:
         """Return the rows original, retrain, head_only (where there are head and labels), then ``methods``.
 
         Raises:
@@ -75,7 +75,7 @@ class Protocol:
         self.task.split.save(self.out / "split.npz")
         return [row for seed in seeds for row in self._rows(dict(methods), seed)]
 
-    def _rows(self, methods: dict[str, Forgetter], seed: int) -> Iterable[Row]:
+    def _rows(self, methods: dict[str, AnyForgetter], seed: int) -> Iterable[Row]:
         retrained = None if self.retrain is None else self.retrain(seed)
         yield self._measured("original", seed, Trained(self.task.original, Seconds(math.nan, math.nan)), retrained)
         if retrained is not None:
@@ -86,13 +86,13 @@ class Protocol:
             if method.name != "retrain":
                 yield self._measured(label, seed, self.forgotten(method, seed), retrained)
 
-    def data(self, method: Forgetter) -> ForgetData:
+    def data(self, method: AnyForgetter) -> ForgetData:
         """What ``method`` may see: images with labels only if it declares that it needs them."""
         train, split = self.task.train, self.task.split
         data = ForgetData(train.subset(split.retain_rows), train.subset(split.forget_rows), self.task.unseen)
         return data if method.needs_labels else data.without_labels()
 
-    def forgotten(self, method: Forgetter, seed: int) -> Trained:
+    def forgotten(self, method: AnyForgetter, seed: int) -> Trained:
         """The model after ``method``: computed, resumed or read."""
         data = self.data(method)
         key = _hash(method.name, method.config.model_dump_json(), seed, self._hash, *_prints(data))
@@ -151,7 +151,7 @@ class Protocol:
         return row
 
 
-def retrain_by(method: Forgetter, task: Task, cache: Path, *, device: torch.device | str = "cpu") -> Retrainer:
+def retrain_by(method: AnyForgetter, task: Task, cache: Path, *, device: torch.device | str = "cpu") -> Retrainer:
     """A :data:`Retrainer` that trains with ``method`` (usually :class:`Retrain`) and keeps its models in ``cache``,
     so that every method, run and process shares them.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.core import files
-from unlabeled.forgetting.contract import Forgetter
+from unlabeled.forgetting.contract import AnyForgetter
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.protocol import Row
 
@@ -18,7 +18,7 @@ from unlabeled.forgetting.protocol import Row
 def write_record(
     path: Path,
     task: Task,
-    method: Forgetter | None,
+    method: AnyForgetter | None,
     before: Row,
     after: Row,
     retrained: Row | None = None,

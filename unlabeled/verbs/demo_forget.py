@@ -9,13 +9,15 @@ from unlabeled.data import ImageSet
 from unlabeled.data.forget_sets import forget_split
 from unlabeled.forgetting.classifier import Classifier, paper_cnn
 from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.frame import Frame
 from unlabeled.forgetting.images import LabelledImages, Preprocess
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.methods.laf import LAF, LAFConfig
-from unlabeled.forgetting.methods.retrain import Retrain, RetrainConfig, train_classifier
+from unlabeled.forgetting.methods.retrain import Retrain, RetrainConfig
 from unlabeled.forgetting.protocol import Protocol, Row, retrain_by
 from unlabeled.forgetting.record import write_record
 from unlabeled.forgetting.store import cached
+from unlabeled.forgetting.training.supervised import train_classifier
 from unlabeled.report.forgetting import save_pictures
 
 TRAINING = RetrainConfig(epochs=5, lr=1e-3)
@@ -40,7 +42,7 @@ def forget_a_class(train: ImageSet, test: ImageSet, out: Path, number: int = 0) 
     fresh = paper_cnn(channels, size, len(train.classes or ()) or int(images.labels.max()) + 1)
 
     def make(checkpoint: Checkpoint) -> Classifier:
-        return train_classifier(fresh, images, TRAINING, seed=0, checkpoint=checkpoint, stage="original")
+        return train_classifier(fresh, images, Frame(TRAINING, checkpoint=checkpoint), "original")
 
     original = cached(fresh, out / "original", images.fingerprint[:16], make).model
     split = forget_split(f"class:{number}", len(train), images.labels.numpy())

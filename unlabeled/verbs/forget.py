@@ -13,15 +13,15 @@ from pydantic import ValidationError
 from unlabeled.backbones import Backbone, lineage_of
 from unlabeled.core import run_files
 from unlabeled.core.device import chosen
-from unlabeled.core.errors import UserError, nearest
+from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json, atomic_write_text
 from unlabeled.core.progress import say
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import Forgetter
+from unlabeled.forgetting.contract import AnyForgetter
 from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.judge.tables import ACCURACY, LEAKAGE, REPRESENTATION, table, verdict
-from unlabeled.forgetting.methods import METHODS
+from unlabeled.forgetting.methods import forgetter_class
 from unlabeled.forgetting.protocol import Protocol, Row
 from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.report.forgetting import save_pictures
@@ -147,17 +147,13 @@ def _with_copies(request: Request, original: Classifier, *, take: bool) -> tuple
     return (request.with_rows(found.rows) if take else request), found.facts(taken=take)
 
 
-def _method(name: str, settings: Sequence[str]) -> Forgetter:
-    if name not in METHODS:
-        raise UserError(f"there is no forgetting method '{name}'.{nearest(name, METHODS)}")
-    kind = METHODS[name]
+def _method(name: str, settings: Sequence[str]) -> AnyForgetter:
+    kind = forgetter_class(name)
     try:
         config = kind.Config.model_validate(apply_overrides({}, settings))
     except ValidationError as error:
         raise explain(error, kind.Config, f"method {name}") from error
-    make: type = kind
-    built: Forgetter = make(config)
-    return built
+    return kind(config)
 
 
 def _check_retraining(

@@ -10,6 +10,7 @@ import typer
 from unlabeled.cli import completion
 from unlabeled.cli.options import SETTINGS, Quiet, app, parts
 from unlabeled.core.errors import UserError
+from unlabeled.forgetting.methods import METHODS
 
 
 @app.command("forget")
@@ -30,14 +31,14 @@ def forget_command(
         str,
         typer.Option(
             help="laf, lfssd, bad_teacher (no labels); scrub, duck, …; nmc, lda, ridge (exact); retrain",
-            autocompletion=completion.one_of(completion.FORGETTERS),
+            autocompletion=completion.one_of(tuple(METHODS)),
         ),
     ] = "laf",
     compare: Annotated[
         str,
         typer.Option(
             help="further methods for the table, comma-separated",
-            autocompletion=completion.some_of(completion.FORGETTERS),
+            autocompletion=completion.some_of(tuple(METHODS)),
         ),
     ] = "",
     keep: Annotated[str, typer.Option(help="rows whose networks are left as runs, too, e.g. retrain")] = "",

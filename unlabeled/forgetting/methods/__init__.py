@@ -1,46 +1,53 @@
-"""All forgetting algorithms by name."""
+"""All forgetting algorithms by name. Adding one: write its file and list it here (docs/add_a_forgetter.md).
+
+Paths stand here, not classes: the command line offers the names without waiting for torch.
+"""
 
 from __future__ import annotations
 
-from unlabeled.forgetting.contract import Forgetter
-from unlabeled.forgetting.methods.bad_teacher import BadTeacher, StochasticTeacher
-from unlabeled.forgetting.methods.boundary import BoundaryExpand, BoundaryShrink
-from unlabeled.forgetting.methods.duck import Duck
-from unlabeled.forgetting.methods.exact_head import ExactLDA, ExactNMC, ExactRidge
-from unlabeled.forgetting.methods.finetune import FineTune
-from unlabeled.forgetting.methods.head_only import HeadOnly
-from unlabeled.forgetting.methods.l1_sparse import L1Sparse
-from unlabeled.forgetting.methods.laf import LAF
-from unlabeled.forgetting.methods.laf_r import LAFR
-from unlabeled.forgetting.methods.negative_gradient import NegativeGradient
-from unlabeled.forgetting.methods.random_label import RandomLabel
-from unlabeled.forgetting.methods.retrain import Retrain
-from unlabeled.forgetting.methods.salun import SalUn
-from unlabeled.forgetting.methods.scrub import Scrub
-from unlabeled.forgetting.methods.ssd import LFSSD, SSD
+import importlib
+from typing import TYPE_CHECKING, cast
 
-METHODS: dict[str, type[Forgetter]] = {
-    method.name: method
-    for method in (
-        LAF,
-        LAFR,
-        Retrain,
-        HeadOnly,
-        FineTune,
-        L1Sparse,
-        NegativeGradient,
-        RandomLabel,
-        BoundaryShrink,
-        BoundaryExpand,
-        Scrub,
-        BadTeacher,
-        StochasticTeacher,
-        SSD,
-        LFSSD,
-        SalUn,
-        Duck,
-        ExactNMC,
-        ExactLDA,
-        ExactRidge,
-    )
+from unlabeled.core.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from unlabeled.forgetting.contract import AnyForgetter
+
+METHODS = {
+    "laf": "laf.LAF",
+    "laf_r": "laf_r.LAFR",
+    "retrain": "retrain.Retrain",
+    "head_only": "head_only.HeadOnly",
+    "finetune": "finetune.FineTune",
+    "l1_sparse": "l1_sparse.L1Sparse",
+    "negative_gradient": "negative_gradient.NegativeGradient",
+    "random_label": "random_label.RandomLabel",
+    "boundary_shrink": "boundary.BoundaryShrink",
+    "boundary_expand": "boundary.BoundaryExpand",
+    "scrub": "scrub.Scrub",
+    "bad_teacher": "bad_teacher.BadTeacher",
+    "stochastic_teacher": "bad_teacher.StochasticTeacher",
+    "ssd": "ssd.SSD",
+    "lfssd": "ssd.LFSSD",
+    "salun": "salun.SalUn",
+    "duck": "duck.Duck",
+    "nmc": "exact_head.ExactNMC",
+    "lda": "exact_head.ExactLDA",
+    "ridge": "exact_head.ExactRidge",
 }
+"""Module and class of each, below ``unlabeled.forgetting.methods``."""
+
+
+def forgetter_class(name: str) -> type[AnyForgetter]:
+    """The class of a method in :data:`METHODS`.
+
+    Raises:
+        UserError: there is none of this name.
+
+    >>> forgetter_class("laf").needs_labels
+    False
+    """
+    if name not in METHODS:
+        raise UserError(f"there is no forgetting method '{name}'.{nearest(name, METHODS)}")
+    module, _, kind = METHODS[name].partition(".")
+    return cast("type[AnyForgetter]", getattr(importlib.import_module(f"{__name__}.{module}"), kind))

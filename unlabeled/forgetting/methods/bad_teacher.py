@@ -11,11 +11,12 @@ from torch import Tensor
 
 from unlabeled.core import rng
 from unlabeled.forgetting.classifier import Classifier, reinitialised
-from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig
-from unlabeled.forgetting.epochs import Checkpoint, adam, train_epochs
+from unlabeled.forgetting.contract import ForgetData, Forgetter
+from unlabeled.forgetting.epochs import adam, train_epochs
+from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import Rows, UnlabelledImages
-from unlabeled.forgetting.methods.paired import train_paired
-from unlabeled.forgetting.methods.scrub import divergence
+from unlabeled.forgetting.training.distil import divergence
+from unlabeled.forgetting.training.paired import train_paired
 
 
 def _share(images: UnlabelledImages, share: float, seed: int) -> UnlabelledImages:
@@ -32,33 +33,28 @@ class BadTeacherConfig(TrainConfig):
     temperature: float = Field(default=1.0, gt=0)
 
 
-class BadTeacher(Forgetter):
+class BadTeacher(Forgetter[BadTeacherConfig]):
     """A competent and an incompetent teacher at once; reads no labels."""
 
     name = "bad_teacher"
+    does = "learns from the original on retain images, from an untrained network on forget images"
     Config = BadTeacherConfig
     needs_head = True
 
-    def __init__(self, config: BadTeacherConfig | None = None) -> None:
-        self.config: BadTeacherConfig = config or BadTeacherConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        c = self.config
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[BadTeacherConfig]) -> Classifier:
+        c = frame.config
         good = model.copy().eval().requires_grad_(False)
-        bad = reinitialised(model, "bad_teacher", seed).eval().requires_grad_(False)
-        retain = _share(data.retain, c.retain_share, seed)
+        bad = reinitialised(model, "bad_teacher", frame.seed).eval().requires_grad_(False)
+        retain = _share(data.retain, c.retain_share, frame.seed)
 
-        def loss(keep: Rows, leave: Rows) -> Tensor:
-            kept, left = retain.batch(keep, device), data.forget.batch(leave, device)
-            logits = model(torch.cat([kept, left]))
+        def loss(retain_rows: Rows, forget_rows: Rows) -> Tensor:
+            known, gone = retain.batch(retain_rows, frame.device), data.forget.batch(forget_rows, frame.device)
+            logits = model(torch.cat([known, gone]))
             with torch.no_grad():
-                target = torch.cat([good(kept), bad(left)])
+                target = torch.cat([good(known), bad(gone)])
             return divergence(logits, target, c.temperature)
 
-        pair = ForgetData(retain, data.forget)
-        train_paired(model, pair, c, loss, seed=seed, stage="bad-teacher", checkpoint=checkpoint)
+        train_paired(model, ForgetData(retain, data.forget), frame, "bad-teacher", loss)
         return model
 
 
@@ -70,44 +66,38 @@ class StochasticTeacherConfig(TrainConfig):
     temperature: float = Field(default=1.0, gt=0)
 
 
-class StochasticTeacher(Forgetter):
+class StochasticTeacher(Forgetter[StochasticTeacherConfig]):
     """Distil the forget set from random weights, then the retain set from the original; reads no labels."""
 
     name = "stochastic_teacher"
+    does = "an untrained teacher erases, the original rebuilds"
     Config = StochasticTeacherConfig
     needs_head = True
 
-    def __init__(self, config: StochasticTeacherConfig | None = None) -> None:
-        self.config: StochasticTeacherConfig = config or StochasticTeacherConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        c = self.config
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[StochasticTeacherConfig]) -> Classifier:
+        c = frame.config
         original = model.copy()
-        random = reinitialised(model, "stochastic_teacher", seed)
+        random = reinitialised(model, "stochastic_teacher", frame.seed)
         for stage, teacher, images, epochs in (
             ("stochastic-erase", random, data.forget, c.epochs),
             ("stochastic-rebuild", original, data.retain, c.rebuild_epochs),
         ):
-            self._distil(model, teacher.eval().requires_grad_(False), images, stage, epochs, seed, device, checkpoint)
+            _distil(model, teacher.eval().requires_grad_(False), images, frame, stage, epochs)
         return model
 
-    def _distil(
-        self,
-        model: Classifier,
-        teacher: Classifier,
-        images: UnlabelledImages,
-        stage: str,
-        epochs: int,
-        seed: int,
-        device: torch.device | str,
-        checkpoint: Checkpoint,
-    ) -> None:
-        c = self.config
 
-        def losses(number: int) -> Iterator[Tensor]:
-            for batch in images.batches(c.batch_size, device, ("forgetting", stage, seed, number)):
-                yield divergence(model(batch), teacher(batch), c.temperature)
+def _distil(
+    model: Classifier,
+    teacher: Classifier,
+    images: UnlabelledImages,
+    frame: Frame[StochasticTeacherConfig],
+    stage: str,
+    epochs: int,
+) -> None:
+    c = frame.config
 
-        train_epochs(stage, epochs, model, adam(model.parameters(), c.lr, c.weight_decay), losses, checkpoint)
+    def losses(number: int) -> Iterator[Tensor]:
+        for batch in images.batches(c.batch_size, frame.device, frame.key(stage, number)):
+            yield divergence(model(batch), teacher(batch), c.temperature)
+
+    train_epochs(stage, epochs, model, adam(model.parameters(), c.lr, c.weight_decay), losses, frame.checkpoint)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
-from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import LabelledImages
-from unlabeled.forgetting.methods.retrain import train_classifier
+from unlabeled.forgetting.training.supervised import train_classifier
 
 
 class BoundaryShrinkConfig(TrainConfig):
@@ -22,32 +22,20 @@ class BoundaryShrinkConfig(TrainConfig):
     epsilon: float = Field(default=0.1, gt=0, description="FGSM bound on pixels in [0, 1]")
 
 
-class BoundaryShrink(Forgetter):
+class BoundaryShrink(Forgetter[BoundaryShrinkConfig]):
     """The nearest wrong class of each image is what one FGSM step across the boundary predicts."""
 
     name = "boundary_shrink"
+    does = "each forget image to the class across its nearest boundary"
     Config = BoundaryShrinkConfig
     needs_labels = True
     needs_retain = False
     needs_head = True
 
-    def __init__(self, config: BoundaryShrinkConfig | None = None) -> None:
-        self.config: BoundaryShrinkConfig = config or BoundaryShrinkConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[BoundaryShrinkConfig]) -> Classifier:
         forget = need_labels(data.forget, self.name)
-        nearest = nearest_classes(model, forget, self.config.epsilon, device)
-        return train_classifier(
-            model,
-            forget.relabelled(nearest),
-            self.config,
-            seed=seed,
-            device=device,
-            checkpoint=checkpoint,
-            stage="boundary-shrink",
-        )
+        nearest = nearest_classes(model, forget, frame.config.epsilon, frame.device)
+        return train_classifier(model, forget.relabelled(nearest), frame, "boundary-shrink")
 
 
 def nearest_classes(model: Classifier, forget: LabelledImages, epsilon: float, device: torch.device | str) -> Tensor:
@@ -74,28 +62,21 @@ class BoundaryExpandConfig(TrainConfig):
     lr: float = Field(default=1e-5, gt=0)
 
 
-class BoundaryExpand(Forgetter):
+class BoundaryExpand(Forgetter[BoundaryExpandConfig]):
     """An extra output, a shadow class, takes the forget set in; it is removed afterwards."""
 
     name = "boundary_expand"
+    does = "an extra class takes the forget images in and is cut off"
     Config = BoundaryExpandConfig
     needs_labels = False
     needs_retain = False
     needs_head = True
 
-    def __init__(self, config: BoundaryExpandConfig | None = None) -> None:
-        self.config: BoundaryExpandConfig = config or BoundaryExpandConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[BoundaryExpandConfig]) -> Classifier:
         classes = model.last_linear(self.name).out_features
-        _resize(model, self.name, classes + 1, device)
-        shadow = data.forget.with_label(classes)
-        model = train_classifier(
-            model, shadow, self.config, seed=seed, device=device, checkpoint=checkpoint, stage="boundary-expand"
-        )
-        _resize(model, self.name, classes, device)
+        _resize(model, self.name, classes + 1, frame.device)
+        model = train_classifier(model, data.forget.with_label(classes), frame, "boundary-expand")
+        _resize(model, self.name, classes, frame.device)
         return model
 
 
@@ -103,12 +84,12 @@ def _resize(model: Classifier, who: str, outputs: int, device: torch.device | st
     """Give the last linear layer ``outputs`` outputs, keeping the first ones; a new output starts at zero."""
     old = model.last_linear(who)
     new = nn.Linear(old.in_features, outputs, bias=old.bias is not None, device=device)
-    kept = min(outputs, old.out_features)
+    common = min(outputs, old.out_features)
     with torch.no_grad():
         for target, source in ((new.weight, old.weight), (new.bias, old.bias)):
             if source is not None:
                 target.zero_()
-                target[:kept] = source[:kept]
+                target[:common] = source[:common]
     for parent in model.modules():
         for name, child in parent.named_children():
             if child is old:

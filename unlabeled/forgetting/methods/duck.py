@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
+from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
 from unlabeled.forgetting.embed import apply_head, embed_all
-from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import Rows
-from unlabeled.forgetting.methods.paired import train_paired
+from unlabeled.forgetting.training.paired import train_paired
 
 
 class DuckConfig(TrainConfig):
@@ -25,38 +25,34 @@ class DuckConfig(TrainConfig):
     target: float = Field(default=0.01, ge=0, le=1, description="stop after an epoch with this forget accuracy")
 
 
-class Duck(Forgetter):
+class Duck(Forgetter[DuckConfig]):
     """Nearest wrong class-mean centroids, assigned image by image with the original's embeddings."""
 
     name = "duck"
+    does = "forget embeddings to the nearest wrong class mean"
     Config = DuckConfig
     needs_labels = True
     needs_head = True
 
-    def __init__(self, config: DuckConfig | None = None) -> None:
-        self.config: DuckConfig = config or DuckConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        c = self.config
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[DuckConfig]) -> Classifier:
+        c, device = frame.config, frame.device
         retain, forget = need_labels(data.retain, self.name), need_labels(data.forget, self.name)
         centroids, classes = class_means(embed_all(model, retain, device), retain.labels.to(device))
         target = nearest_wrong(embed_all(model, forget, device), forget.labels.to(device), centroids, classes)
 
-        def loss(keep: Rows, leave: Rows) -> Tensor:
-            kept, labels = retain.labelled(keep, device)
-            embeddings = model.embed(torch.cat([kept, forget.batch(leave, device)]))
-            goals = target[torch.from_numpy(leave).to(device)]
-            away = (1 - F.cosine_similarity(embeddings[len(kept) :], goals)).mean()
-            logits = model.need_head(self.name)(embeddings[: len(kept)])
+        def loss(retain_rows: Rows, forget_rows: Rows) -> Tensor:
+            known, labels = retain.labelled(retain_rows, device)
+            embeddings = model.embed(torch.cat([known, forget.batch(forget_rows, device)]))
+            goals = target[torch.from_numpy(forget_rows).to(device)]
+            away = (1 - F.cosine_similarity(embeddings[len(known) :], goals)).mean()
+            logits = model.need_head(self.name)(embeddings[: len(known)])
             return c.lambda_forget * away + c.lambda_retain * F.cross_entropy(logits / c.temperature, labels)
 
         def forgotten() -> bool:
             logits = apply_head(model, embed_all(model, forget, device))
             return bool((logits.argmax(1).cpu() == forget.labels).float().mean() <= c.target)
 
-        train_paired(model, data, c, loss, seed=seed, stage="duck", checkpoint=checkpoint, stop=forgotten)
+        train_paired(model, data, frame, "duck", loss, stop=forgotten)
         return model
 
 

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import torch
-
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
-from unlabeled.forgetting.epochs import Checkpoint
-from unlabeled.forgetting.methods.retrain import train_classifier
+from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.training.supervised import train_classifier
 
 
 class FineTuneConfig(TrainConfig):
     """Adam on cross-entropy over the retain set."""
 
 
-class FineTune(Forgetter):
+class FineTune(Forgetter[FineTuneConfig]):
     """Continue training on the retain set alone."""
 
     name = "finetune"
+    does = "goes on training without it"
     Config = FineTuneConfig
     needs_labels = True
     needs_head = True
 
-    def __init__(self, config: FineTuneConfig | None = None) -> None:
-        self.config: FineTuneConfig = config or FineTuneConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        retain = need_labels(data.retain, self.name)
-        return train_classifier(
-            model, retain, self.config, seed=seed, device=device, checkpoint=checkpoint, stage="finetune"
-        )
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[FineTuneConfig]) -> Classifier:
+        return train_classifier(model, need_labels(data.retain, self.name), frame, "finetune")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
-from unlabeled.forgetting.epochs import Checkpoint
-from unlabeled.forgetting.methods.retrain import train_classifier
+from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.training.supervised import train_classifier
 
 
 class L1SparseConfig(TrainConfig):
@@ -17,27 +16,15 @@ class L1SparseConfig(TrainConfig):
     gamma: float = Field(default=5e-4, ge=0, description="weight of the L1 penalty in the first epoch")
 
 
-class L1Sparse(Forgetter):
+class L1Sparse(Forgetter[L1SparseConfig]):
     """Fine-tune under a decaying L1 penalty on all parameters."""
 
     name = "l1_sparse"
+    does = "the same under a decaying L1 penalty"
     Config = L1SparseConfig
     needs_labels = True
     needs_head = True
 
-    def __init__(self, config: L1SparseConfig | None = None) -> None:
-        self.config: L1SparseConfig = config or L1SparseConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        return train_classifier(
-            model,
-            need_labels(data.retain, self.name),
-            self.config,
-            seed=seed,
-            device=device,
-            checkpoint=checkpoint,
-            stage="l1-sparse",
-            l1=(self.config.gamma, self.config.epochs),
-        )
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[L1SparseConfig]) -> Classifier:
+        penalty = frame.config.gamma, frame.config.epochs
+        return train_classifier(model, need_labels(data.retain, self.name), frame, "l1-sparse", l1=penalty)

@@ -13,19 +13,19 @@ from torch.nn import functional as F
 
 from unlabeled.core import rng
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, ForgetterConfig
+from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.embed import embed_all
-from unlabeled.forgetting.epochs import Checkpoint, Epoch, adam, descend, run_epochs
-from unlabeled.forgetting.images import UnlabelledImages
-from unlabeled.forgetting.methods.stopping import OwnAnswers, UnseenError
-from unlabeled.forgetting.methods.vae import EmbeddingVAE, train_vae
+from unlabeled.forgetting.epochs import Epoch, adam, descend, run_epochs
+from unlabeled.forgetting.frame import ForgetterConfig, Frame
+from unlabeled.forgetting.training.stopping import OwnAnswers, UnseenError
+from unlabeled.forgetting.training.vae import EmbeddingVAE, train_vae
 
 
 class LAFConfig(ForgetterConfig):
     """The defaults are the released settings for the CNN, except the decoder and the sampling noise."""
 
     epochs: int = Field(default=20, ge=1, description="passes over the forget set")
-    batch_size: int = Field(default=32, ge=1, description="images to keep, and images to forget, in a step")
+    batch_size: int = Field(default=32, ge=1, description="retain images, and forget images, in a step")
     lr_ue: float = Field(default=5e-5, gt=0, description="learning rate of the unlearning step")
     lr_ra: float = Field(default=1e-4, gt=0, description="learning rate of the alignment step")
     temperature: float = Field(default=20.0, gt=0, description="tau of the alignment loss")
@@ -42,7 +42,7 @@ class LAFConfig(ForgetterConfig):
     vae_lr: float = Field(default=1e-3, gt=0)
     kl_weight: float = Field(default=0.025, ge=0)
     max_retain: int | None = Field(
-        default=None, ge=1, description="use at most this many images to keep; None: all, as in the paper"
+        default=None, ge=1, description="use at most this many retain images; None: all, as in the paper"
     )
     stop: Literal["never", "unseen", "answers"] = Field(
         default="never",
@@ -72,112 +72,105 @@ def alignment_loss(retain: Tensor, retain0: Tensor, forget: Tensor, forget0: Ten
     """L_RA = Σ_i d_i − B_r log Σ_j exp(d_j / τ), d = 1 − cos(g(x), g₀(x)) (paper, eq. 8).
 
     Args:
-        retain, retain0: ``(B_r, D)`` embeddings of images to keep, of the model and of the original.
-        forget, forget0: ``(B_f, D)``, likewise of images to forget.
+        retain, retain0: ``(B_r, D)`` embeddings of retain images, of the model and of the original.
+        forget, forget0: ``(B_f, D)``, likewise of forget images.
     """
-    keep = 1 - F.cosine_similarity(retain, retain0)
-    leave = 1 - F.cosine_similarity(forget, forget0)
-    return keep.sum() - len(keep) * torch.logsumexp(leave / temperature, 0)
+    stay = 1 - F.cosine_similarity(retain, retain0)
+    go = 1 - F.cosine_similarity(forget, forget0)
+    return stay.sum() - len(stay) * torch.logsumexp(go / temperature, 0)
 
 
-class LAF(Forgetter):
+class LAF(Forgetter[LAFConfig]):
     """Two VAEs describe the embeddings of the training set and of the forget set; the extractor is drawn to the
-    first and pushed from the second, and aligned with the original where images are to be kept.
+    first and pushed from the second, and aligned with the original on retain images.
 
     The head is frozen; the extractor stays in eval mode (its BatchNorm statistics are fixed). No label is read.
     """
 
     name = "laf"
+    does = "draws retain embeddings to what the training set looks like, pushes forget ones from it (Shen 2024)"
     Config = LAFConfig
 
-    def __init__(self, config: LAFConfig | None = None) -> None:
-        self.config: LAFConfig = config or LAFConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        c = self.config
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[LAFConfig]) -> Classifier:
+        c, device = frame.config, frame.device
         model.eval()
         if model.head is not None:
             model.head.requires_grad_(False)
         retain = data.retain
         if c.max_retain is not None and c.max_retain < len(retain):
-            picked = rng.numpy_generator("laf", "retain", seed).permutation(len(retain))[: c.max_retain]
+            picked = rng.numpy_generator("laf", "retain", frame.seed).permutation(len(retain))[: c.max_retain]
             retain = retain.subset(np.sort(picked).astype(np.int64))
-        retain0, forget0 = embed_all(model, retain, device), embed_all(model, data.forget, device)
-        whole = self._vae(torch.cat([retain0, forget0]), "laf-vae", seed, checkpoint)
-        part = self._vae(forget0, "laf-vae-forget", seed, checkpoint)
+        original = embed_all(model, retain, device), embed_all(model, data.forget, device)
+        vaes = _vae(torch.cat(original), frame, "laf-vae"), _vae(original[1], frame, "laf-vae-forget")
         rule: Callable[[Classifier], bool] | None = None
         if c.stop == "unseen":
-            rule = UnseenError(model, whole, data, device, seed, c.stop_quantile)
+            rule = UnseenError(model, vaes[0], data, device, frame.seed, c.stop_quantile)
         elif c.stop == "answers":
             weight = len(data.retain) / len(retain)
-            rule = OwnAnswers(model, retain0, forget0, weight, data, device, seed, c.stop_share)
-        self._alternate(model, whole, part, retain, data.forget, retain0, forget0, seed, device, checkpoint, rule)
+            rule = OwnAnswers(model, *original, weight, data, device, frame.seed, c.stop_share)
+        _alternate(model, ForgetData(retain, data.forget), original, vaes, frame, rule)
         return model
 
-    def _vae(self, embeddings: Tensor, stage: str, seed: int, checkpoint: Checkpoint) -> EmbeddingVAE:
-        c = self.config
-        return train_vae(
-            embeddings,
-            stage,
-            latent=c.latent,
-            decoder=c.decoder,
-            epochs=c.vae_epochs,
-            batch_size=c.vae_batch_size,
-            lr=c.vae_lr,
-            kl_weight=c.kl_weight,
-            seed=seed,
-            checkpoint=checkpoint,
+
+def _vae(embeddings: Tensor, frame: Frame[LAFConfig], stage: str) -> EmbeddingVAE:
+    c = frame.config
+    return train_vae(
+        embeddings,
+        frame,
+        stage,
+        latent=c.latent,
+        decoder=c.decoder,
+        epochs=c.vae_epochs,
+        batch_size=c.vae_batch_size,
+        lr=c.vae_lr,
+        kl_weight=c.kl_weight,
+    )
+
+
+def _alternate(
+    model: Classifier,
+    data: ForgetData,
+    original: tuple[Tensor, Tensor],
+    vaes: tuple[EmbeddingVAE, EmbeddingVAE],
+    frame: Frame[LAFConfig],
+    rule: Callable[[Classifier], bool] | None,
+) -> None:
+    """The alternating steps: each batch pair first unlearns, then aligns, with an Adam of its own each.
+
+    Args:
+        original: the original's embeddings of retain and of forget images.
+        vaes: of all embeddings, and of those of the forget images.
+    """
+    c, device = frame.config, frame.device
+    unlearn, align = adam(model.parameters(), c.lr_ue), adam(model.parameters(), c.lr_ra)
+
+    def noise(rows: int, *key: int | str) -> Tensor | None:
+        if not c.noise:
+            return None
+        return torch.randn(rows, c.latent, generator=rng.torch_generator("laf", frame.seed, *key)).to(device)
+
+    def epoch(number: int) -> Epoch:
+        pairs = zip(
+            data.retain.positions(c.batch_size, ("laf", "retain", frame.seed, number)),
+            data.forget.positions(c.batch_size, ("laf", "forget", frame.seed, number)),
+            strict=False,
         )
-
-    def _alternate(
-        self,
-        model: Classifier,
-        whole: EmbeddingVAE,
-        part: EmbeddingVAE,
-        retain: UnlabelledImages,
-        forget: UnlabelledImages,
-        retain0: Tensor,
-        forget0: Tensor,
-        seed: int,
-        device: torch.device | str,
-        checkpoint: Checkpoint,
-        rule: Callable[[Classifier], bool] | None,
-    ) -> None:
-        """The alternating steps: each batch pair first unlearns, then aligns, with an Adam of its own each."""
-        c = self.config
-        unlearn, align = adam(model.parameters(), c.lr_ue), adam(model.parameters(), c.lr_ra)
-
-        def noise(rows: int, *key: int | str) -> Tensor | None:
-            if not c.noise:
-                return None
-            return torch.randn(rows, c.latent, generator=rng.torch_generator("laf", seed, *key)).to(device)
-
-        def epoch(number: int) -> Epoch:
-            pairs = zip(
-                retain.positions(c.batch_size, ("laf", "retain", seed, number)),
-                forget.positions(c.batch_size, ("laf", "forget", seed, number)),
-                strict=False,
+        total, steps = torch.zeros((), device=device), 0
+        for step, (retain, forget) in enumerate(pairs):
+            if rule is not None and step % c.stop_every == 0 and rule(model):
+                return Epoch(float(total / max(steps, 1)), stop=True)
+            images, cut = torch.cat([data.retain.batch(retain, device), data.forget.batch(forget, device)]), len(retain)
+            embeddings = model.embed(images)
+            loss = unlearning_loss(
+                vaes[0].error(embeddings[:cut], noise(cut, number, step, "retain")),
+                vaes[1].error(embeddings[cut:], noise(len(forget), number, step, "forget")),
+                c.phi,
             )
-            total, steps = torch.zeros((), device=device), 0
-            for step, (keep, leave) in enumerate(pairs):
-                if rule is not None and step % c.stop_every == 0 and rule(model):
-                    return Epoch(float(total / max(steps, 1)), stop=True)
-                images, cut = torch.cat([retain.batch(keep, device), forget.batch(leave, device)]), len(keep)
-                embeddings = model.embed(images)
-                loss = unlearning_loss(
-                    whole.error(embeddings[:cut], noise(cut, number, step, "retain")),
-                    part.error(embeddings[cut:], noise(len(leave), number, step, "forget")),
-                    c.phi,
-                )
-                total += descend(loss, unlearn) / cut
-                embeddings = model.embed(images)
-                aligned = alignment_loss(
-                    embeddings[:cut], retain0[keep], embeddings[cut:], forget0[leave], c.temperature
-                )
-                descend(aligned, align)
-                steps += 1
-            return Epoch(float(total / steps))
+            total += descend(loss, unlearn) / cut
+            embeddings = model.embed(images)
+            before = original[0][retain], original[1][forget]
+            descend(alignment_loss(embeddings[:cut], before[0], embeddings[cut:], before[1], c.temperature), align)
+            steps += 1
+        return Epoch(float(total / steps))
 
-        run_epochs("laf", c.epochs, {"model": model, "unlearn": unlearn, "align": align}, epoch, checkpoint)
+    run_epochs("laf", c.epochs, {"model": model, "unlearn": unlearn, "align": align}, epoch, frame.checkpoint)

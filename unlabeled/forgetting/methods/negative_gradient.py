@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
-from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import Rows
-from unlabeled.forgetting.methods.paired import train_paired
+from unlabeled.forgetting.training.paired import train_paired
 
 
 class NegativeGradientConfig(TrainConfig):
@@ -21,29 +21,25 @@ class NegativeGradientConfig(TrainConfig):
     retain_weight: float = Field(default=0.95, ge=0, le=1)
 
 
-class NegativeGradient(Forgetter):
+class NegativeGradient(Forgetter[NegativeGradientConfig]):
     """Gradient ascent on what is to be forgotten, held in place by descent on the rest."""
 
     name = "negative_gradient"
+    does = "gradient ascent on what is to go"
     Config = NegativeGradientConfig
     needs_labels = True
     needs_head = True
 
-    def __init__(self, config: NegativeGradientConfig | None = None) -> None:
-        self.config: NegativeGradientConfig = config or NegativeGradientConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        c = self.config
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[NegativeGradientConfig]) -> Classifier:
+        c = frame.config
         retain, forget = need_labels(data.retain, self.name), need_labels(data.forget, self.name)
 
-        def loss(keep: Rows, leave: Rows) -> Tensor:
-            kept, labels = retain.labelled(keep, device)
-            left, wrong = forget.labelled(leave, device)
-            logits = model(torch.cat([kept, left]))
-            down = F.cross_entropy(logits[: len(kept)], labels)
-            return c.retain_weight * down - (1 - c.retain_weight) * F.cross_entropy(logits[len(kept) :], wrong)
+        def loss(retain_rows: Rows, forget_rows: Rows) -> Tensor:
+            known, labels = retain.labelled(retain_rows, frame.device)
+            gone, unwanted = forget.labelled(forget_rows, frame.device)
+            logits = model(torch.cat([known, gone]))
+            down = F.cross_entropy(logits[: len(known)], labels)
+            return c.retain_weight * down - (1 - c.retain_weight) * F.cross_entropy(logits[len(known) :], unwanted)
 
-        train_paired(model, data, c, loss, seed=seed, stage="negative-gradient", checkpoint=checkpoint)
+        train_paired(model, data, frame, "negative-gradient", loss)
         return model

@@ -8,15 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, TrainConfig, need_labels
-from unlabeled.forgetting.epochs import Checkpoint, Epoch, adam, descend, run_epochs
-
-
-def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """``T² KL(teacher ‖ student)`` of softened outputs, mean over the batch."""
-    log_student = F.log_softmax(student / temperature, 1)
-    log_teacher = F.log_softmax(teacher / temperature, 1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.epochs import Epoch, adam, descend, run_epochs
+from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.training.distil import divergence
 
 
 class ScrubConfig(TrainConfig):
@@ -31,37 +26,33 @@ class ScrubConfig(TrainConfig):
     temperature: float = Field(default=4.0, gt=0)
 
 
-class Scrub(Forgetter):
+class Scrub(Forgetter[ScrubConfig]):
     """Alternate max-steps on the forget set and min-steps on the retain set; end with min-steps."""
 
     name = "scrub"
+    does = "away from the original on forget images, towards it on retain images"
     Config = ScrubConfig
     needs_labels = True
     needs_head = True
 
-    def __init__(self, config: ScrubConfig | None = None) -> None:
-        self.config: ScrubConfig = config or ScrubConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
-        c, retain = self.config, need_labels(data.retain, self.name)
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[ScrubConfig]) -> Classifier:
+        c, retain = frame.config, need_labels(data.retain, self.name)
         teacher = model.copy().eval().requires_grad_(False)
         down, up = adam(model.parameters(), c.lr, c.weight_decay), adam(model.parameters(), c.max_lr)
 
         def epoch(number: int) -> Epoch:
             model.train()
-            key = ("forgetting", "scrub", seed, number)
             if number < c.max_epochs:
-                for images in data.forget.batches(c.max_batch_size, device, (*key, "forget")):
+                for images in data.forget.batches(c.max_batch_size, frame.device, frame.key("scrub", number, "forget")):
                     descend(-divergence(model(images), teacher(images), c.temperature), up)
             losses: list[Tensor] = []
-            for images, labels in retain.labelled_batches(c.batch_size, device, (*key, "retain"), drop_last=True):
+            key = frame.key("scrub", number, "retain")
+            for images, labels in retain.labelled_batches(c.batch_size, frame.device, key, drop_last=True):
                 logits = model(images)
                 loss = c.gamma * F.cross_entropy(logits, labels)
                 loss = loss + c.alpha * divergence(logits, teacher(images), c.temperature)
                 losses.append(descend(loss, down))
             return Epoch(float(torch.stack(losses).mean()))
 
-        run_epochs("scrub", c.epochs, {"model": model, "down": down, "up": up}, epoch, checkpoint)
+        run_epochs("scrub", c.epochs, {"model": model, "down": down, "up": up}, epoch, frame.checkpoint)
         return model

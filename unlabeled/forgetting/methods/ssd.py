@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, ForgetterConfig, need_labels
-from unlabeled.forgetting.epochs import Checkpoint
+from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.frame import ForgetterConfig, Frame
 
 
 class SSDConfig(ForgetterConfig):
@@ -62,48 +62,40 @@ def _run(
     return model
 
 
-class SSD(Forgetter):
+class SSD(Forgetter[SSDConfig]):
     """Importances are the mean squared gradients of cross-entropy (the diagonal of the Fisher information)."""
 
     name = "ssd"
+    does = "dampens weights by their Fisher information"
     Config = SSDConfig
     needs_labels = True
     needs_head = True
 
-    def __init__(self, config: SSDConfig | None = None) -> None:
-        self.config: SSDConfig = config or SSDConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[SSDConfig]) -> Classifier:
         sets = [need_labels(images, self.name) for images in (data.retain, data.forget)]
 
         def losses(index: int) -> Iterable[Tensor]:
-            for images, labels in sets[index].labelled_batches(self.config.batch_size, device):
+            for images, labels in sets[index].labelled_batches(frame.config.batch_size, frame.device):
                 yield F.cross_entropy(model(images), labels)
 
-        return _run(model, self.config, [lambda: losses(0), lambda: losses(1)], power=2)
+        return _run(model, frame.config, [lambda: losses(0), lambda: losses(1)], power=2)
 
 
-class LFSSD(Forgetter):
+class LFSSD(Forgetter[SSDConfig]):
     """Importances are the mean absolute gradients of the outputs' norm ``‖f(x)‖²``: no label is read.
 
     Without a head the outputs are the embeddings.
     """
 
     name = "lfssd"
+    does = "dampens weights that matter to the forget images, measured by the outputs' norm"
     Config = SSDConfig
 
-    def __init__(self, config: SSDConfig | None = None) -> None:
-        self.config: SSDConfig = config or SSDConfig()
-
-    def _forget(
-        self, model: Classifier, data: ForgetData, seed: int, device: torch.device | str, checkpoint: Checkpoint
-    ) -> Classifier:
+    def _forget(self, model: Classifier, data: ForgetData, frame: Frame[SSDConfig]) -> Classifier:
         sets = [data.retain, data.forget]
 
         def losses(index: int) -> Iterable[Tensor]:
-            for images in sets[index].batches(self.config.batch_size, device):
+            for images in sets[index].batches(frame.config.batch_size, frame.device):
                 yield model(images).square().sum(1).mean()
 
-        return _run(model, self.config, [lambda: losses(0), lambda: losses(1)], power=1)
+        return _run(model, frame.config, [lambda: losses(0), lambda: losses(1)], power=1)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.core import rng
-from unlabeled.forgetting.epochs import Checkpoint, adam, train_epochs
+from unlabeled.forgetting.epochs import adam, train_epochs
+from unlabeled.forgetting.frame import ForgetterConfig, Frame
 
 
 class EmbeddingVAE(nn.Module):
@@ -63,6 +64,7 @@ class EmbeddingVAE(nn.Module):
 
 def train_vae(
     embeddings: Tensor,
+    frame: Frame[ForgetterConfig],
     stage: str,
     *,
     latent: int,
@@ -71,22 +73,20 @@ def train_vae(
     batch_size: int,
     lr: float,
     kl_weight: float,
-    seed: int,
-    checkpoint: Checkpoint,
 ) -> EmbeddingVAE:
     """Fit a VAE to ``(N, D)`` embeddings and freeze it; ``stage`` names it among the checkpoints."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.derive("forgetting", stage, seed))
+        torch.manual_seed(rng.derive(*frame.key(stage)))
         vae = EmbeddingVAE(embeddings.shape[1], latent, decoder)
     vae = vae.to(embeddings.device)
 
     def losses(number: int) -> Iterator[Tensor]:
-        generator = rng.torch_generator("forgetting", stage, seed, number)
+        generator = rng.torch_generator(*frame.key(stage, number))
         order = torch.randperm(len(embeddings), generator=generator)
         noise = torch.randn(len(embeddings), latent, generator=generator).to(embeddings.device)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size].to(embeddings.device)
             yield vae.loss(embeddings[rows], noise[start : start + len(rows)], kl_weight)
 
-    train_epochs(stage, epochs, vae, adam(vae.parameters(), lr), losses, checkpoint)
+    train_epochs(stage, epochs, vae, adam(vae.parameters(), lr), losses, frame.checkpoint)
     return vae.eval().requires_grad_(False)

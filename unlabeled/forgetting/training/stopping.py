@@ -12,7 +12,7 @@ from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData
 from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.images import UnlabelledImages
-from unlabeled.forgetting.methods.vae import EmbeddingVAE
+from unlabeled.forgetting.training.vae import EmbeddingVAE
 
 LIMIT = 512
 """Forget (and unseen) images a rule looks at."""
@@ -23,8 +23,8 @@ class UnseenError:
 
     The forget images were met in training, so the original rebuilds them better than images it never met. A model
     that never met them would not: the rule stops where that advantage is gone, and not beyond (``quantile`` 0.5: the
-    median error). It is meant for forget images that have their like among the images to keep. A whole class is
-    another matter: a retrained model gives images of it a place among the kept classes, where they are rebuilt
+    median error). It is meant for forget images that have their like among the retain images. A whole class is
+    another matter: a retrained model gives images of it a place among the retained classes, where they are rebuilt
     nearly as well as those, so that no error tells when the class is gone; see :class:`OwnAnswers`.
 
     Args:
@@ -61,13 +61,13 @@ class OwnAnswers:
     """Stop once hardly any forget image gets an answer that belongs to the forget set.
 
     An answer (a class, as the original's head names it) belongs to the forget set if the original gives it to more
-    images to forget than images to keep. A model that never met such a class gives it to nobody. Answers are not
+    images to forget than retain images. A model that never met such a class gives it to nobody. Answers are not
     labels: the rule asks the model alone.
 
     Args:
         model: the original; needs a head.
-        retain, forget: its embeddings of images to keep and of those to forget.
-        weight: how many images to keep each row of ``retain`` stands for.
+        retain, forget: its embeddings of retain images and of those to forget.
+        weight: how many retain images each row of ``retain`` stands for.
         data: the images.
         share: at most this share of the forget images may still get such an answer.
 
@@ -87,8 +87,8 @@ class OwnAnswers:
         share: float,
     ) -> None:
         model.need_head("stop=answers")
-        kept, gone = (apply_head(model, embeddings) for embeddings in (retain, forget))
-        counts = [logits.argmax(1).bincount(minlength=logits.shape[1]) for logits in (kept, gone)]
+        outputs = [apply_head(model, embeddings) for embeddings in (retain, forget)]
+        counts = [logits.argmax(1).bincount(minlength=logits.shape[1]) for logits in outputs]
         self.own = counts[1] > weight * counts[0]
         if not bool(self.own.any()):
             raise UserError(

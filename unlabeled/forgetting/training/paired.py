@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, TrainConfig
-from unlabeled.forgetting.epochs import Checkpoint, adam, train_epochs
-from unlabeled.forgetting.images import Rows, UnlabelledImages
+from unlabeled.forgetting.contract import ForgetData
+from unlabeled.forgetting.epochs import adam, train_epochs
+from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.images import Key, Rows, UnlabelledImages
 
 PairLoss = Callable[[Rows, Rows], Tensor]
 """From positions in the retain set and positions in the forget set to a loss."""
 
 
 def walk_pairs(
-    retain: UnlabelledImages, forget: UnlabelledImages, batch_size: int, key: tuple[int | str, ...]
+    retain: UnlabelledImages, forget: UnlabelledImages, batch_size: int, key: Key
 ) -> Iterator[tuple[Rows, Rows]]:
     """Positions in both sets, over the whole *longer* set; the shorter starts again (newly shuffled) as often as
     needed. A pure function of ``key``.
@@ -31,20 +31,18 @@ def walk_pairs(
             yield from images.positions(batch_size, (*key, name, lap))
             lap += 1
 
-    keeps, leaves = cycle(retain, "retain"), cycle(forget, "forget")
+    retain_rows, forget_rows = cycle(retain, "retain"), cycle(forget, "forget")
     for _ in range(pairs):
-        yield next(keeps), next(leaves)
+        yield next(retain_rows), next(forget_rows)
 
 
 def train_paired(
     model: Classifier,
     data: ForgetData,
-    config: TrainConfig,
+    frame: Frame[TrainConfig],
+    stage: str,
     loss_of: PairLoss,
     *,
-    seed: int,
-    stage: str,
-    checkpoint: Checkpoint,
     mask: dict[str, Tensor] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> None:
@@ -56,9 +54,11 @@ def train_paired(
         stop: asked after each epoch.
     """
 
+    config = frame.config
+
     def losses(number: int) -> Iterator[Tensor]:
-        for keep, leave in walk_pairs(data.retain, data.forget, config.batch_size, ("forgetting", stage, seed, number)):
-            yield loss_of(keep, leave)
+        for rows in walk_pairs(data.retain, data.forget, config.batch_size, frame.key(stage, number)):
+            yield loss_of(*rows)
 
     masked = [] if mask is None else [(parameter, mask[name]) for name, parameter in model.named_parameters()]
     # Adam adds weight decay to the gradient after the hook, where no mask can hold it.
@@ -71,10 +71,4 @@ def train_paired(
                 parameter.grad.add_(parameter, alpha=config.weight_decay).mul_(allowed)
 
     optimiser.register_step_pre_hook(hold)
-    train_epochs(stage, config.epochs, model, optimiser, losses, checkpoint, stop)
-
-
-def wrong_labels(labels: Tensor, classes: int, generator: np.random.Generator) -> Tensor:
-    """For each label another one of the ``classes``, uniformly."""
-    shift = torch.from_numpy(generator.integers(1, max(classes, 2), len(labels)))
-    return (labels + shift) % classes
+    train_epochs(stage, config.epochs, model, optimiser, losses, frame.checkpoint, stop)
