@@ -30,7 +30,18 @@ def probe(checkout: Path) -> None:
     assert report["probes"]["shrunken"]["top1"] > 0.5
 
 
-LEFT: dict[str, Callable[[Path], None]] = {"add_a_method.md": method, "add_a_probe.md": probe}
+def forgetter(checkout: Path) -> None:
+    record = json.loads((checkout / "runs" / "second" / "record.json").read_text())
+    assert record["method"]["name"] == "simnpo"
+    assert record["method"]["settings"]["lr"] == 1e-3
+    assert record["models"]["original"] != record["models"]["forgotten"]
+
+
+LEFT: dict[str, Callable[[Path], None]] = {
+    "add_a_method.md": method,
+    "add_a_probe.md": probe,
+    "add_a_forgetter.md": forgetter,
+}
 """What the commands of a page leave behind."""
 
 
@@ -113,10 +124,16 @@ def test_the_pages_code_meets_the_projects_style(page: str, checkout: Path, tool
 
 
 def test_the_page_names_hooks_that_exist(page: str) -> None:
+    from unlabeled.forgetting.contract import Forgetter
     from unlabeled.probes.base import Probe
     from unlabeled.ssl.method import Method
 
-    contract, number = {"add_a_method.md": (Method, 10), "add_a_probe.md": (Probe, 6)}[page]
+    hooks: dict[str, tuple[type, int]] = {
+        "add_a_method.md": (Method, 10),
+        "add_a_probe.md": (Probe, 6),
+        "add_a_forgetter.md": (Forgetter, 7),
+    }
+    contract, number = hooks[page]
     names = re.findall(r"^\| `(\w+)", (DOCS / page).read_text(), re.MULTILINE)
     assert len(names) == number
     assert all(hasattr(contract, name) or name in contract.__annotations__ for name in names)

@@ -45,9 +45,9 @@ def _as_setting(error: Any, words: Sequence[str]) -> str | None:
         elif word == option and position + 1 < len(words) and not words[position + 1].startswith("--"):
             value = words[position + 1]
     if command.name == "forget":
-        from unlabeled.forgetting.methods import METHODS
+        from unlabeled.forgetting.methods import METHODS, forgetter_class
 
-        path = name if any(name in method.Config.model_fields for method in METHODS.values()) else None
+        path = name if any(name in forgetter_class(method).Config.model_fields for method in METHODS) else None
     else:
         from unlabeled.recipes.resolve import setting
 

@@ -14,7 +14,7 @@ from unlabeled.backbones import Origin, digest_of, lineage_of, remember_lineage
 from unlabeled.core import chain, run_files
 from unlabeled.core.files import atomic_write_json, atomic_write_text
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import Forgetter
+from unlabeled.forgetting.contract import AnyForgetter
 from unlabeled.forgetting.judge.evaluate import Task
 from unlabeled.forgetting.protocol import Row
 from unlabeled.forgetting.record import write_record
@@ -44,7 +44,7 @@ class Leaving:
     rows: Sequence[Row]
     more: Mapping[str, Any]
 
-    def forgotten(self, folder: Run, method: Forgetter, new: Classifier, seed: int) -> None:
+    def forgotten(self, folder: Run, method: AnyForgetter, new: Classifier, seed: int) -> None:
         """The network that ``method`` made."""
         self._request(folder)
         for name in (run_files.RECIPE, run_files.DATA):
@@ -79,7 +79,7 @@ class Leaving:
         self.request.left_out(prints=True).save(folder.left_out)
         self.request.save(folder)
 
-    def _record(self, folder: Run, method: Forgetter | None, label: str, seed: int) -> None:
+    def _record(self, folder: Run, method: AnyForgetter | None, label: str, seed: int) -> None:
         by = {row.method: row for row in self.rows if row.seed == seed}
         path = folder.folder / run_files.RECORD
         more = {"source": str(self.source.folder.resolve()), **self.more}
