@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from unlabeled.core.errors import UserError
-from unlabeled.forgetting.methods import METHODS as FORGETTERS
+from unlabeled.forgetting.methods import forgetter_class
 from unlabeled.recipes.load import apply_overrides, builtin_recipes, explain, parse_value, read_recipe, summary
 from unlabeled.recipes.resolve import check_recipe, load_recipe, recipe_yaml
 from unlabeled.runs.folder import same_recipe
@@ -203,7 +203,7 @@ def test_other_projects_words_are_understood_in_the_message(theirs: str, ours: s
 
 
 def test_a_word_is_no_path_that_is_not_there() -> None:
-    config = FORGETTERS["negative_gradient"].Config
+    config = forgetter_class("negative_gradient").Config
     with pytest.raises(ValidationError) as found:
         config.model_validate({"learning_rate": 1.0})
     assert str(explain(found.value, config, "x")) == "x: unknown key 'learning_rate'. Did you mean 'lr'?"
