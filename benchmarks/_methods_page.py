@@ -110,19 +110,22 @@ def picture(rows: Rows, name: str, title: str) -> None:
 def write_page(where: Where, budget: float, rows: Rows, starts: Mapping[str, str]) -> None:
     """The section of RESULTS.md and its picture."""
     images, title = len(where.split("test")), TITLES.get(where.data, where.data)
+    waiting = [row for row in starts if row not in rows]
     name = f"methods-{where.data}-{budget:g}s"
     lines = [
         f"## All methods on {title}, the same {budget:g} CPU seconds each",
         "",
         f"`python benchmarks/methods.py --data {where.data} --data-dir FOLDER --cpu-seconds {budget:g} --seed 0` (more "
         f"seeds: `--seed 0 1 2`) on {machine()}. One thread; what a method prepares is part of the budget, and "
-        "schedules end with it. Hyper-parameters are the recipes' own; a warm-up keeps its share of the training. "
+        "schedules end with it (the table has the CPU seconds of the run itself: other work on the machine lengthens "
+        "steps). Hyper-parameters are the recipes' own; a warm-up keeps its share of the training. "
         f"Accuracy on the {images:,} test images in % with half of the 95 % interval: t over the seeds, with one seed "
         "Wilson over the test images. Epochs: images seen, by the number of training images. Rows that read labels are "
         "for comparison.",
         "",
         *table(rows, images),
         "",
+        *([f"Not yet computed, by the same command: {', '.join(waiting)}.", ""] if waiting else []),
         "Differences with half of the 95 % interval, paired by seed, with one seed by test image. † misses the aim: "
         f"{OVER_START:g} points above the random start, {OVER_PIXELS:g} above raw pixels, at most {-UNDER_SIMCLR:g} "
         "below SimCLR.",
