@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from unlabeled.core.rng import torch_generator
+from unlabeled.data import rows
+from unlabeled.data.rows import splits_to_choose
 from unlabeled.probes.linear import LinearProbe
+from unlabeled.probes.logistic import LogisticProbe
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +40,11 @@ def reference(X, y, lr, weight_decay, normalise, epochs, batch, seed):
     total, step = epochs * -(-len(x) // batch), 0
     for epoch in range(epochs):
         order = torch.randperm(len(x), generator=torch_generator(seed, "linear", epoch))
-        for rows in order.split(batch):
+        for part in order.split(batch):
             for group in sgd.param_groups:
                 group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / total))
             sgd.zero_grad()
-            F.cross_entropy(head(x[rows]), torch.from_numpy(y)[rows]).backward()
+            F.cross_entropy(head(x[part]), torch.from_numpy(y)[part]).backward()
             sgd.step()
             step += 1
     return torch.cat([head.weight, head.bias.unsqueeze(1)], dim=1).detach()
@@ -97,3 +100,51 @@ def test_features_too_large_for_memory_are_read_by_batch(data, monkeypatch, tmp_
     np.save(tmp_path / "x.npy", X)
     streamed = LinearProbe(0.1, min_steps=50).fit(np.load(tmp_path / "x.npy", mmap_mode="r"), y)
     assert torch.allclose(whole.coef_, streamed.coef_, atol=1e-6)
+
+
+def test_of_few_rows_each_is_held_out_once(data):
+    X, y = data
+    settings = {"weight_decay": 0.0, "normalise": "standard", "epochs": 3, "min_steps": 1}
+    probe = LinearProbe((0.001, 0.01, 0.1), **settings).fit(X, y)
+    splits = splits_to_choose(y, 0.2, 0, "linear")
+    assert sorted(np.concatenate([held for _, held in splits])) == list(range(900))
+    for head in probe.heads_:
+        alone = [
+            LinearProbe(head.lr, **settings).fit(X[kept], y[kept]).score(X[held], y[held]) for kept, held in splits
+        ]
+        assert head.folds == pytest.approx(alone)
+        assert head.accuracy == pytest.approx(np.mean(alone))
+    assert probe.chosen()["accuracy in folds"] == [round(share, 3) for share in probe.best_.folds]
+
+
+def test_the_better_half_of_many_settings_goes_on(data):
+    X, y = data
+    rates = tuple(float(rate) for rate in np.logspace(-5, 0, 10))
+    probe = LinearProbe(rates, 0.0, "standard", epochs=3, min_steps=1).fit(X, y)
+    assert [len(head.folds) for head in probe.heads_] == [5, 5, 5, 5, 2, 1, 1, 1, 1, 1]
+    assert {head.lr for head in probe.heads_} == set(rates)
+    assert probe.heads_[0].loss == min(head.loss for head in probe.heads_[:4])
+
+
+def test_of_many_rows_one_part_is_held_out(data):
+    X, y = data
+    X, y = np.concatenate([X, X]), np.concatenate([y, y])
+    probe = LinearProbe((0.001, 0.1), 0.0, "standard", epochs=3, min_steps=1).fit(X, y)
+    assert [len(head.folds) for head in probe.heads_] == [1, 1]
+    assert set(probe.chosen()) == {"lr", "weight_decay", "normalise"}
+
+
+@pytest.mark.parametrize("kind", [LinearProbe, LogisticProbe])
+def test_of_few_rows_the_choice_hangs_less_on_the_seed(kind, monkeypatch):
+    settings = {LinearProbe: {"normalise": "standard", "min_steps": 60, "epochs": 20}, LogisticProbe: {}}[kind]
+
+    def spread(number):
+        rng = np.random.default_rng(number)
+        y = np.arange(1100) % 5
+        X = (rng.normal(size=(5, 16))[y] + 2 * rng.normal(size=(1100, 16))) * rng.uniform(0.3, 3, 16)
+        probes = [kind(**settings, seed=seed).fit(X[:100], y[:100]) for seed in range(4)]
+        return np.std([probe.score(X[100:], y[100:]) for probe in probes])
+
+    in_folds = np.mean([spread(number) for number in (1, 6)])
+    monkeypatch.setattr(rows, "FEW_ROWS", 0)
+    assert np.mean([spread(number) for number in (1, 6)]) > 3 * in_folds

@@ -10,6 +10,9 @@ import numpy as np
 from unlabeled.core.errors import UserError
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
+FEW_ROWS = 1000
+"""Below so many rows a single held-out part says little of a setting, and each row is held out in turn."""
+FOLDS = 5
 
 
 def holdout(n: int, labels: Rows | None, fraction: float, seed: int) -> tuple[Rows, Rows]:
@@ -45,6 +48,38 @@ def held_out(codes: Rows, fraction: float, *keys: int | str) -> tuple[Rows, Rows
     count = np.bincount(codes)
     held = shares(count, fraction, round(float((count * fraction).sum())))
     return _draw(codes, np.minimum(held, np.maximum(count - 1, 0)), *keys)
+
+
+def splits_to_choose(codes: Rows, fraction: float, *keys: int | str) -> list[tuple[Rows, Rows]]:
+    """Splits (kept, held out) by which a setting is chosen: one (:func:`held_out`), or :func:`folds` of few rows.
+
+    Empty where every class has a single row, none of which can be held out.
+    """
+    if len(codes) >= FEW_ROWS:
+        splits = [held_out(codes, fraction, *keys)]
+    else:
+        of = folds(codes, FOLDS, *keys)
+        splits = [(np.flatnonzero(of != fold), np.flatnonzero(of == fold)) for fold in range(FOLDS)]
+    return [(kept, held) for kept, held in splits if len(held)]
+
+
+def folds(codes: Rows, number: int, *keys: int | str) -> Rows:
+    """The fold in which each row is held out, (N,), drawn by ``keys``.
+
+    Folds are of one size and have the classes in one proportion, to a row (as scikit-learn's ``StratifiedKFold``). The
+    only row of a class is in no fold (-1), so that what is trained without a fold has seen every class.
+
+    >>> np.bincount(folds(np.array([0, 0, 0, 1, 1, 1]), 3, 0)).tolist()
+    [2, 2, 2]
+    """
+    from unlabeled.core.rng import numpy_generator
+
+    order = numpy_generator(*keys).permutation(len(codes))
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    by_class = by_class[np.bincount(codes)[codes[by_class]] > 1]
+    of = np.full(len(codes), -1, dtype=np.int64)
+    of[by_class] = np.arange(len(by_class)) % number
+    return of
 
 
 def shares(sizes: Rows, fraction: float, total: int) -> Rows:

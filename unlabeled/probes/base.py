@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -157,6 +158,29 @@ def at_least_two(classes: Labels, name: str) -> None:
     if len(classes) < 2:
         only = "" if not len(classes) else f" (only {classes[0]!r})"
         raise InputError(f"{name} needs labels of at least two classes, not {len(classes)} class{only}.")
+
+
+class Judged(Protocol):
+    """A setting that was measured on held-out rows."""
+
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def loss(self) -> float: ...
+
+
+def merit(setting: Judged, splits: int) -> tuple[float, float]:
+    """By which the best setting is chosen: its accuracy, then its loss; over several folds the other way round.
+
+    Folds are for few rows, where two settings differ by a handful of right answers and the loss says more: with it the
+    choice hangs far less on the draw of the folds.
+    """
+    return (setting.accuracy, -setting.loss) if splits == 1 else (-setting.loss, setting.accuracy)
+
+
+def accuracy_in_folds(folds: Sequence[float]) -> dict[str, Any]:
+    """For :meth:`Probe.chosen`: how much the accuracy of what was chosen differs with the rows that judge it."""
+    return {"accuracy in folds": [round(share, 3) for share in folds]} if len(folds) > 1 else {}
 
 
 def class_codes(labels: Labels) -> tuple[Labels, Rows]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,17 @@ from torch import Tensor
 
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import torch_generator
-from unlabeled.data.rows import held_out
+from unlabeled.data.rows import splits_to_choose
 from unlabeled.probes.arrays import Features, InputError, Rows, take
-from unlabeled.probes.base import SoftmaxProbe, at_least_two, class_codes
+from unlabeled.probes.base import SoftmaxProbe, accuracy_in_folds, at_least_two, class_codes, merit
 from unlabeled.probes.stacked import Head, Normalise, Scaling, Stack, scaling_of
 
 NORMALISATIONS: tuple[Normalise, ...] = ("none", "l2", "scale", "standard")
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 UNCHOSEN_RATE = 0.1
 """The learning rate (or the nearest one named) where classes have a single row, none of which can be held out."""
+FINALISTS = 4
+"""So many settings are judged by all folds; the others are given up half by half."""
 BYTES_IN_MEMORY = 1 << 30  # features up to 1 GB are read once; larger ones batch by batch
 
 
@@ -29,7 +32,9 @@ class LinearProbe(SoftmaxProbe):
     """Softmax regression by SGD with momentum and a cosine schedule, swept over settings in one pass.
 
     All settings see the same batches; their heads are columns of one matrix, so that one product serves all of them.
-    The setting is chosen on a stratified part of the training data, then its head is trained again on all of it.
+    The setting is chosen on a stratified part of the training data, then its head is trained again on all of it. A part
+    of fewer than 1,000 rows says little: there, each row is held out once, in five folds, and the mean loss decides.
+    After every fold the better half of the settings goes on.
 
     ``normalise="standard"`` is the MAE protocol's ``BatchNorm1d(affine=False, eps=1e-6)`` in front of the head
     (He et al. 2021, A.1) with the statistics of the whole training set, to which BatchNorm's running ones converge.
@@ -43,13 +48,13 @@ class LinearProbe(SoftmaxProbe):
         batch_size: rows a step.
         momentum: of SGD.
         min_steps: so that small data sets converge too.
-        held_out: share of the training rows that chooses the setting; none is held out for a single setting.
+        held_out: share of 1,000 training rows or more that chooses the setting; none is held out for a single setting.
         seed: of the split and the order of the rows.
         device: where to compute; default: where the features lie.
 
     Attributes:
         best_: the chosen :class:`Head`.
-        heads_: all of them with their held-out accuracy and loss.
+        heads_: all of them with their held-out accuracy and loss, the best first.
         coef_, intercept_: (C, D) and (C,) float32, on normalised features.
     """
 
@@ -98,26 +103,21 @@ class LinearProbe(SoftmaxProbe):
         at_least_two(self.classes_, "LinearProbe")
         if len(features) * features.shape[1] * 4 <= BYTES_IN_MEMORY:
             features = take(features, slice(0, len(features)), place)
-        everything = np.arange(len(codes))
-        kept, held = (
-            held_out(codes, self.held_out, self.seed, "linear") if len(heads) > 1 else (everything, everything[:0])
-        )
-        if len(held):
-            trained, scaling = self._train(features, codes, kept, heads, place)
-            heads = self._judge(trained, scaling, features, codes, held, heads, place)
-            self.heads_ = tuple(heads)
-            heads = [max(heads, key=lambda head: (head.accuracy, -head.loss))]
+        splits = splits_to_choose(codes, self.held_out, self.seed, "linear") if len(heads) > 1 else []
+        if splits:
+            heads = self._ranked(features, codes, splits, heads, place)
         else:  # nothing to choose by: one setting, or classes of a single row
-            self.heads_ = tuple(heads)
-            heads = [min(heads, key=lambda head: (abs(math.log(head.lr / UNCHOSEN_RATE)), head.weight_decay))]
-        self.best_ = heads[0]
-        (weight,), scaling = self._train(features, codes, everything, heads, place)
+            heads = sorted(heads, key=lambda head: (abs(math.log(head.lr / UNCHOSEN_RATE)), head.weight_decay))
+        self.heads_, self.best_ = tuple(heads), heads[0]
+        (weight,), scaling = self._train(features, codes, np.arange(len(codes)), heads[:1], place)
         self.coef_, self.intercept_ = weight[0, :, :-1], weight[0, :, -1]
         self.mean_, self.std_ = scaling.mean, scaling.std
         return self
 
     def chosen(self) -> dict[str, Any]:
-        return {"lr": self.best_.lr, "weight_decay": self.best_.weight_decay, "normalise": self.best_.normalise}
+        best = self.best_
+        setting = {"lr": best.lr, "weight_decay": best.weight_decay, "normalise": best.normalise}
+        return setting | accuracy_in_folds(best.folds)
 
     def sweep(self, X: Any, y: Any) -> list[tuple[Head, Tensor]]:
         """Train every setting on all rows and return each with its (C, D + 1) weights, the last column the biases."""
@@ -131,6 +131,25 @@ class LinearProbe(SoftmaxProbe):
     def _scores(self, block: Tensor) -> Tensor:
         scaling = Scaling(self.mean_.to(block), self.std_.to(block))
         return F.linear(scaling.apply(block, self.best_.normalise), self.coef_.to(block), self.intercept_.to(block))
+
+    def _ranked(
+        self,
+        X: Features | Tensor,
+        codes: Rows,
+        splits: list[tuple[Rows, Rows]],
+        heads: list[Head],
+        place: torch.device,
+    ) -> list[Head]:
+        """All heads, the best first, judged by held-out rows; what was given up earlier is further back."""
+        behind: list[Head] = []
+        for number, (kept, held) in enumerate(splits):
+            weights, scaling = self._train(X, codes, kept, heads, place)
+            heads = self._judge(weights, scaling, X, codes, held, heads, place)
+            heads.sort(key=lambda head: merit(head, len(splits)), reverse=True)
+            if number + 1 < len(splits):
+                half = max(-(-len(heads) // 2), FINALISTS)
+                heads, behind = heads[:half], heads[half:] + behind
+        return heads + behind
 
     def _train(
         self, X: Features | Tensor, codes: Rows, rows: Rows, heads: list[Head], place: torch.device
@@ -170,7 +189,7 @@ class LinearProbe(SoftmaxProbe):
         heads: list[Head],
         place: torch.device,
     ) -> list[Head]:
-        """Accuracy and loss of every head on some rows."""
+        """The heads with their accuracy and loss, over these rows and those of the folds before."""
         order = [head for normalise in NORMALISATIONS for head in heads if head.normalise == normalise]
         names = [normalise for normalise in NORMALISATIONS if any(h.normalise == normalise for h in heads)]
         right, loss = torch.zeros(2, len(heads), dtype=torch.float64, device=place)
@@ -184,10 +203,9 @@ class LinearProbe(SoftmaxProbe):
                     right[first] += (logits.argmax(1) == target).sum()
                     loss[first] += F.cross_entropy(logits, target, reduction="sum")
                     first += 1
-        n = len(rows)
         return [
-            Head(h.lr, h.weight_decay, h.normalise, float(r) / n, float(v) / n if bool(v.isfinite()) else math.inf)
-            for h, r, v in zip(order, right, loss, strict=True)
+            _joined(h, r / len(rows), v / len(rows) if math.isfinite(v) else math.inf)
+            for h, r, v in zip(order, right.tolist(), loss.tolist(), strict=True)
         ]
 
     def _heads(self) -> list[Head]:
@@ -207,3 +225,13 @@ class LinearProbe(SoftmaxProbe):
             if getattr(self, count) < 1:
                 raise InputError(f"LinearProbe: {count} must be at least 1, not {getattr(self, count)!r}.")
         return [Head(float(r), float(d), n) for n in NORMALISATIONS if n in names for d in decays for r in rates]
+
+
+def _joined(head: Head, accuracy: float, loss: float) -> Head:
+    """``head`` with what it reached in one more fold; all folds are of one size, to a row."""
+    n = len(head.folds)
+    if n:
+        mean_accuracy, mean_loss = (n * head.accuracy + accuracy) / (n + 1), (n * head.loss + loss) / (n + 1)
+    else:
+        mean_accuracy, mean_loss = accuracy, loss
+    return replace(head, accuracy=mean_accuracy, loss=mean_loss, folds=(*head.folds, accuracy))

@@ -19,13 +19,14 @@ EPS = 1e-6  # of the standardisation, MAE's BatchNorm1d
 
 @dataclass(frozen=True)
 class Head:
-    """One setting of the sweep, and what it reached on the held-out part of the training data."""
+    """One setting of the sweep, and what it reached on held-out training rows, of several folds also in each."""
 
     lr: float
     weight_decay: float
     normalise: Normalise
     accuracy: float = math.nan
     loss: float = math.nan
+    folds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
