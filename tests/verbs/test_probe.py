@@ -195,3 +195,14 @@ def test_finished_models_are_printed_and_written_whatever_happens_to_the_next(
     assert code == 2, err
     assert "pixels" in out
     assert [report["model"] for report in json.loads(Path("out.json").read_text())["reports"]] == ["pixels"]
+
+
+def test_probes_compute_where_the_features_were_made(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with a GPU, that is the GPU: a device that is not there must be what every probe asks for."""
+    import torch
+
+    from unlabeled.verbs import probe as verb
+
+    monkeypatch.setattr(verb, "chosen", lambda: torch.device("meta"))
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        verb.probe("pixels", data, probes=("nmc",))

@@ -137,6 +137,7 @@ def run_episodes(
     metric: Literal["euclidean", "cosine"] = "cosine",
     centre: FeatureBank | None = None,
     seed: int = 0,
+    device: str | None = None,
 ) -> Episodes:
     """Nearest class mean from ``shots`` rows a class (prototypes, Snell et al. 2017; SimpleShot, Wang et al. 2019).
 
@@ -147,6 +148,7 @@ def run_episodes(
         metric: of the nearest mean.
         centre: a bank whose mean is subtracted first (SimpleShot's centring, from training data).
         seed: of every draw.
+        device: where to compute; default: where the features lie.
 
     Raises:
         InputError: fewer than ``ways`` classes with ``shots + queries`` rows.
@@ -157,7 +159,7 @@ def run_episodes(
     members = episode_classes(as_labels(bank.labels, len(bank)), ways, shots, queries)
     if centre is not None and centre.dim != bank.dim:
         raise InputError(f"the banks differ: {centre.dim} features to centre on, {bank.dim} in episodes.")
-    place = device_of(features, None)
+    place = device_of(features, device)
     mean = _mean(centre) if centre is not None else torch.zeros(bank.dim, dtype=torch.float64)
     generator = numpy_generator(seed, "episodes", ways, shots, queries)
     accuracies: list[float] = []

@@ -10,6 +10,7 @@ import numpy as np
 
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
+from unlabeled.core.device import chosen
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json, atomic_write_text, expect_file
 from unlabeled.core.progress import progress, say
@@ -31,7 +32,7 @@ class Bench:
     """One model's features of any data, from the user's cache where they were made before."""
 
     def __init__(self, model: str, data_dir: str | None, seed: int) -> None:
-        self.model, self.data_dir, self.seed = model, data_dir, seed
+        self.model, self.data_dir, self.seed, self.device = model, data_dir, seed, str(chosen())
         self.shape = None if unlearned(model) else input_size(model)
         self.trained: dict[str, FeatureBank] = {}
         self._opened: dict[tuple[str, int, int], Backbone | Pixels] = {}

@@ -11,6 +11,7 @@ import torch
 
 from unlabeled.backbones import Backbone, calibrate_batchnorm
 from unlabeled.core import dist, run_files
+from unlabeled.core.device import chosen
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write, atomic_write_json, expect_file
 from unlabeled.core.model_input import normalised, sized
@@ -106,8 +107,8 @@ def probe_model(
         batches = torch.split(normalised(sized(train.gather(rows), model.image_size), model.mean, model.std), 256)
         model = _calibrated(model, list(batches))
     train_bank, test_bank = (bank_of(model, images) for images in (train, test))
-    report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed)
-    more = protocols.run(train_bank, test_bank, tuple(probes), seed)
+    report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed, device=str(chosen()))
+    more = protocols.run(train_bank, test_bank, tuple(probes), seed, str(chosen()))
     return {"model": name, "data": train.name, "dimension": train_bank.dim, **report.asdict(), **more}
 
 

@@ -51,17 +51,20 @@ class Protocols:
                 raise UserError(f"--episodes {text}: there are only {classes} classes; use fewer ways.")
             episode_classes(test, ways, shots)
 
-    def run(self, train: FeatureBank, test: FeatureBank, probes: tuple[str, ...], seed: int) -> dict[str, Any]:
+    def run(
+        self, train: FeatureBank, test: FeatureBank, probes: tuple[str, ...], seed: int, device: str | None = None
+    ) -> dict[str, Any]:
         """The sections of a report: ``few_labels`` and ``episodes`` (lists), ``incremental``; only those asked for."""
         found: dict[str, Any] = {}
+        how: dict[str, Any] = {"seed": seed, "device": device}
         if self.labels:
-            reports = [run_few_labels(train, test, s, probes, draws=self.draws, seed=seed) for s in self.labels]
+            reports = [run_few_labels(train, test, s, probes, draws=self.draws, **how) for s in self.labels]
             found["few_labels"] = [report.asdict() for report in reports]
         if self.incremental is not None:
-            found["incremental"] = run_incremental(train, test, steps=self.incremental, seed=seed).asdict()
+            found["incremental"] = run_incremental(train, test, steps=self.incremental, **how).asdict()
         if self.episodes:
             asked = [ways_and_shots(text) for text in self.episodes]
-            results = [run_episodes(test, ways=w, shots=s, centre=train, seed=seed) for w, s in asked]
+            results = [run_episodes(test, ways=w, shots=s, centre=train, **how) for w, s in asked]
             found["episodes"] = [result.asdict() for result in results]
         return found
 

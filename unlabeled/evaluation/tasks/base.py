@@ -46,6 +46,8 @@ class Workbench(Protocol):
     """What a task has at hand: one model's features, from the cache where they were made before."""
 
     seed: int
+    device: str
+    """Where probes compute."""
 
     def bank(
         self, config: TaskConfig, split: str, *, data: str | None = None, change: Change | None = None

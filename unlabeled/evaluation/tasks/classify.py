@@ -15,6 +15,6 @@ def classify(config: TaskConfig, bench: Workbench) -> Outcome:
     """
     chosen = options(config, probe="logistic")
     train, test = bench.bank(config, "train"), bench.bank(config, "test")
-    probe = chosen_probe(config, chosen["probe"]).for_suite(bench.seed, None).fit(train)
+    probe = chosen_probe(config, chosen["probe"]).for_suite(bench.seed, bench.device).fit(train)
     right = (np.asarray(probe.predict(test.features)) == test.labels).astype(float)
     return Outcome(float(right.mean()), {"accuracy": float(right.mean())}, right)

@@ -17,7 +17,7 @@ def corrupted(config: TaskConfig, bench: Workbench) -> Outcome:
     Options: ``probe`` (``logistic``), ``kinds`` (all), ``severities`` ([1, 3, 5]).
     """
     chosen = options(config, probe="logistic", kinds=list(CORRUPTIONS), severities=[1, 3, 5])
-    probe = chosen_probe(config, chosen["probe"]).for_suite(bench.seed, None).fit(bench.bank(config, "train"))
+    probe = chosen_probe(config, chosen["probe"]).for_suite(bench.seed, bench.device).fit(bench.bank(config, "train"))
     clean = bench.bank(config, "test")
     accuracy = probe.score(clean.features, clean.labels)
     right, measures = [], {"clean": accuracy}

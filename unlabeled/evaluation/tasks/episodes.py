@@ -14,5 +14,5 @@ def episodes(config: TaskConfig, bench: Workbench) -> Outcome:
     """
     chosen = options(config, ways=5, shots=1, queries=15, episodes=600, split="test")
     bank = bench.bank(config, chosen.pop("split"))
-    found = run_episodes(bank, **chosen, seed=bench.seed)
+    found = run_episodes(bank, **chosen, seed=bench.seed, device=bench.device)
     return Outcome(found.accuracy, {"accuracy": found.accuracy})

@@ -22,8 +22,8 @@ def erased(config: TaskConfig, bench: Workbench) -> Outcome:
     of_train, of_test = train.labels == chosen["class"], test.labels == chosen["class"]
     eraser = choice(config, "eraser", chosen["eraser"], ERASERS)().fit(train.features, of_train)
     X, Z = (eraser.transform(bank.features).astype(np.float32) for bank in (train, test))
-    again = np.asarray(LogisticProbe(seed=bench.seed).fit(X, of_train).predict(Z))
+    again = np.asarray(LogisticProbe(seed=bench.seed, device=bench.device).fit(X, of_train).predict(Z))
     readable = float(np.mean([(again == of_test)[of_test == one].mean() for one in (False, True)]))
-    probe = LogisticProbe(seed=bench.seed).fit(X[~of_train], train.labels[~of_train])
+    probe = LogisticProbe(seed=bench.seed, device=bench.device).fit(X[~of_train], train.labels[~of_train])
     right = (np.asarray(probe.predict(Z[~of_test])) == test.labels[~of_test]).astype(float)
     return Outcome(float(right.mean()), {"rest": float(right.mean()), "readable": readable}, right)

@@ -13,6 +13,6 @@ def few_labels(config: TaskConfig, bench: Workbench) -> Outcome:
     chosen_probe(config, chosen["probe"])
     report = run_few_labels(
         bench.bank(config, "train"), bench.bank(config, "test"), chosen["labels"], [chosen["probe"]],
-        draws=chosen["draws"], seed=bench.seed,
+        draws=chosen["draws"], seed=bench.seed, device=bench.device,
     )  # fmt: skip
     return Outcome(report.results[0].top1, {"accuracy": report.results[0].top1})

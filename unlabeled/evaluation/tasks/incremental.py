@@ -12,5 +12,8 @@ def incremental(config: TaskConfig, bench: Workbench) -> Outcome:
     chosen = options(config, probe="nmc", steps=5)
     choice(config, "probe", chosen["probe"], stepwise())
     train, test = bench.bank(config, "train"), bench.bank(config, "test")
-    [found] = run_incremental(train, test, [chosen["probe"]], steps=chosen["steps"], seed=bench.seed).results
+    report = run_incremental(
+        train, test, [chosen["probe"]], steps=chosen["steps"], seed=bench.seed, device=bench.device
+    )
+    [found] = report.results
     return Outcome(found.final, {"final": found.final, "average": found.average})

@@ -14,7 +14,7 @@ def unknowns(config: TaskConfig, bench: Workbench) -> Outcome:
     Options: ``against``, the other data set (``noise:1000``), ``detector`` (``knn``).
     """
     chosen = options(config, against="noise:1000", detector="knn")
-    detector = choice(config, "detector", chosen["detector"], DETECTORS)()
+    detector = choice(config, "detector", chosen["detector"], DETECTORS)(device=bench.device)
     detector.fit(bench.bank(config, "train"))
     known = bench.bank(config, "test")
     other = bench.bank(config, "test", data=chosen["against"])
