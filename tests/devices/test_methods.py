@@ -27,6 +27,7 @@ SETTINGS = {
     "distill": ("method.loss=relational",),
     "finetune": ("method.mixup=0.8", "method.cutmix=1.0"),
     "swav": ("method.freeze_steps=1",),
+    "data2vec": ("method.layers=1",),
 }
 """What the recipe does not use by itself."""
 ALLOWED = {

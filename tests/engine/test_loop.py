@@ -35,7 +35,7 @@ def images() -> ImageSet:
 
 
 def method(name: str, **settings: Any) -> Method:
-    if name in ("mae", "simmim"):
+    if name in ("mae", "simmim", "ijepa", "data2vec"):
         arguments = {"patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 2}
         backbone = backbones.create(
             "vit_tiny_patch16_224", in_chans=1, image_size=16, mean=MEAN, std=STD, seed=1, **arguments
@@ -69,6 +69,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sla": {},
     "mae": {"decoder_dim": 16, "decoder_heads": 2},
     "simmim": {"mask_unit": 8},
+    "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "predictor_heads": 2},
+    "data2vec": {"layers": 1},
     "random_teacher": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
     "supervised": {},
 }

@@ -57,6 +57,8 @@ SIZES = {
     "dino with norms": (8, 8, 5),
     "mae": (8,),
     "simmim": (8,),
+    "ijepa": (8,),
+    "data2vec": (8,),
     "random_teacher": (8,),
     "supervised": (8,),
     "finetune": (8,),
@@ -79,13 +81,15 @@ SETTINGS = {
     "dino with norms": {**HEAD, "hidden_norm": True, "momentum": 0.5},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "simmim": {"mask_unit": 4},
+    "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "predictor_heads": 2, "momentum": 0.5},
+    "data2vec": {"layers": 1, "momentum": 0.5},
     "random_teacher": {**HEAD, "alpha": 0.3},
 }
 
 
 def build(name):
     torch.manual_seed(0)
-    if name in ("mae", "simmim"):
+    if name in ("mae", "simmim", "ijepa", "data2vec"):
         options = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 1}
         backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, in_chans=1, **options)
     else:

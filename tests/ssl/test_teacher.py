@@ -66,6 +66,8 @@ def test_momentum_rises_along_a_cosine(step):
     assert at[1] == pytest.approx(0.995)
     assert at[2] == pytest.approx(1 - 0.01 * (math.cos(math.pi * 0.99) + 1) / 2, rel=1e-12)
     assert momentum_at(dataclasses.replace(step, number=30), 0.9, 0.9) == pytest.approx(0.9)
+    straight = [momentum_at(dataclasses.replace(step, number=n), 0.99, 1.0, straight=True) for n in (1, 26, 101)]
+    assert straight == pytest.approx([0.99, 0.9925, 1.0])
 
 
 @pytest.mark.parametrize("which", ["student", "teacher"])

@@ -38,8 +38,11 @@ class PatchGrid:
         return self.grid[0] * self.grid[1]
 
 
-def require_vit(backbone: nn.Module, method: str) -> VisionTransformer:
+def require_vit(backbone: nn.Module, method: str, multiple: int = 1) -> VisionTransformer:
     """The backbone as the plain transformer it is.
+
+    Args:
+        multiple: of which the width must be one.
 
     Raises:
         UserError: it is something else; ``method`` is named as what needs one.
@@ -49,6 +52,11 @@ def require_vit(backbone: nn.Module, method: str) -> VisionTransformer:
         raise UserError(
             f"the method '{method}' needs a plain vision transformer (position embeddings, no attention pooling), "
             f"not this {type(backbone).__name__}; set backbone.name, e.g. to vit_tiny_patch16_224."
+        )
+    if backbone.embed_dim % multiple:
+        raise UserError(
+            f"the method '{method}' needs a transformer whose width is divisible by {multiple}, not "
+            f"{backbone.embed_dim}; change backbone.args.embed_dim."
         )
     return backbone
 
@@ -142,3 +150,14 @@ def own_size(view: Tensor, cut: PatchGrid, method: str) -> Tensor:
             f"{cut.size[0]}x{cut.size[1]}; make 'size' in the recipe's views agree with it."
         )
     return view
+
+
+def block_outputs(vit: VisionTransformer, images: Tensor) -> list[Tensor]:
+    """The patches ``(B, N, D)`` behind each block, from the first to the last, not normalised."""
+    model: Any = vit
+    x = model.norm_pre(model._pos_embed(model.patch_embed(images)))
+    found = []
+    for block in model.blocks:
+        x = block(x)
+        found.append(x[:, model.num_prefix_tokens :])
+    return found

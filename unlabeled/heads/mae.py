@@ -47,7 +47,7 @@ def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (patches - mean) / deviation, mean, deviation
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """A pre-norm transformer block: self-attention, then an MLP of four times the width."""
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -107,7 +107,7 @@ class MAEDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         positions = torch.cat([torch.zeros(prefix, dim), sincos_positions(*grid, dim)])
         self.register_buffer("positions", positions[None], persistent=False)
-        self.blocks = nn.Sequential(*(_Block(dim, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(dim, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.predict = nn.Linear(dim, patch_values)
 
@@ -155,6 +155,17 @@ def initialise_mae(vit: Any, decoder: MAEDecoder, grid: tuple[int, int]) -> None
     for token in (vit.cls_token, vit.reg_token, decoder.mask_token):
         if token is not None:
             nn.init.normal_(token, std=0.02)
+    fix_positions(vit, grid)
+
+
+@torch.no_grad()
+def fix_positions(vit: Any, grid: tuple[int, int]) -> None:
+    """Write sine-cosine positions into a timm transformer's ``pos_embed``, which is trained no more; in place.
+
+    Args:
+        vit: its width is divisible by 4; class and register tokens get no position.
+        grid: rows and columns of patches.
+    """
     vit.pos_embed.zero_()
     vit.pos_embed[:, -grid[0] * grid[1] :] = sincos_positions(*grid, vit.embed_dim)
     vit.pos_embed.requires_grad_(False)

@@ -55,12 +55,7 @@ class MAE(Method):
     backbone: Any  # a timm VisionTransformer, checked below
 
     def __init__(self, config: MAEConfig, backbone: Any, info: DataInfo) -> None:
-        require_vit(backbone, "mae")
-        if backbone.embed_dim % 4:
-            raise UserError(
-                f"the method 'mae' needs a transformer whose width is divisible by 4, not {backbone.embed_dim}; "
-                "change backbone.args.embed_dim."
-            )
+        require_vit(backbone, "mae", multiple=4)
         super().__init__(config, backbone, info)
         self.cut = cut = patch_grid(backbone, "mae")
         self.grid, self.patch_size, self.patches = cut.grid, cut.patch, cut.count

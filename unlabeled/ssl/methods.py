@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from unlabeled.ssl.barlow_twins import BarlowTwins
 from unlabeled.ssl.byol import BYOL
+from unlabeled.ssl.data2vec import Data2Vec
 from unlabeled.ssl.dino import DINO
 from unlabeled.ssl.distill import Distill
 from unlabeled.ssl.finetune import Finetune
 from unlabeled.ssl.gsimclr import GSimCLR
+from unlabeled.ssl.ijepa import IJEPA
 from unlabeled.ssl.lejepa import LeJEPA
 from unlabeled.ssl.mae import MAE
 from unlabeled.ssl.method import Method
@@ -46,6 +48,8 @@ METHODS: dict[str, type[Method]] = {
     "dino": DINO,
     "mae": MAE,
     "simmim": SimMIM,
+    "ijepa": IJEPA,
+    "data2vec": Data2Vec,
     "random_teacher": RandomTeacher,
     "distill": Distill,
     "supcon": SupCon,

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from unlabeled.core.schedules import cosine
+from unlabeled.core.schedules import cosine, linear
 from unlabeled.ssl.method import Kept, MethodConfig, Step
 
 
@@ -26,16 +26,18 @@ class TeacherConfig(MethodConfig):
     keep: Literal["student", "teacher"] = Field("student", description="which becomes the run's backbone")
 
 
-def momentum_at(step: Step, start: float, end: float = 1.0) -> float:
+def momentum_at(step: Step, start: float, end: float = 1.0, *, straight: bool = False) -> float:
     """``m = end - (end - start) (cos(pi t / T) + 1) / 2`` of the update that follows the t-th step, t from 0.
 
     Args:
         step: where training stands after the optimiser's step, as ``after_step`` gets it.
+        straight: rise along a straight line instead of the cosine (I-JEPA).
 
     >>> momentum_at(Step(number=1, per_epoch=10, total=10, seed=0, batch_size=8), 0.99)
     0.99
     """
-    return cosine(start, end, (step.number - 1) / max(step.total, 1))
+    passed = (step.number - 1) / max(step.total, 1)
+    return (linear if straight else cosine)(start, end, passed)
 
 
 class MomentumTeacher(nn.Module):
