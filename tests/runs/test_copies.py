@@ -22,7 +22,7 @@ def test_near_copies_are_measured_by_how_near_others_lie() -> None:
     points = np.stack([np.cos(angle), np.sin(angle)], 1)
     features = np.concatenate([points, -points]).astype(np.float32) + 3  # an offset that all share says nothing
     found, threshold = near_copies(features, np.array([7, 9]), np.setdiff1d(np.arange(34), [7, 9]))
-    assert threshold == pytest.approx(0.1 * (1 - np.cos(0.2)), rel=0.01)
+    assert threshold == pytest.approx(0.05 * (1 - np.cos(0.2)), rel=0.01)
     assert found.tolist() == [15], "in cosine 0.04 rad is 1/25 of the others' distance, 0.1 rad a quarter"
 
 

@@ -124,6 +124,27 @@ def test_what_holds_the_images_goes_and_nothing_else(
         shutil.rmtree("runs/forged")
 
 
+def test_a_retrained_network_answers_for_the_run_it_replaces(
+    cli: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNLABELED_CACHE", str(tmp_path / "cache"))
+    photographs(tmp_path / "photos", 1)
+    assert cli("pretrain", "simclr", "data=photos", *SMALL, "--out", "runs/photos")[0] == 0
+    (tmp_path / "request.txt").write_text("\n".join(open_data("photos", "train").paths[:3]))
+    asking = ("forget", "runs/photos", "--forget", "files:request.txt")
+    assert cli(*asking, "epochs=1", "vae_epochs=1", "--out", "runs/laf")[0] == 0
+    code, said, _ = cli(*asking, "--method", "retrain", "--out", "runs/again", "--purge")
+    assert code == 0
+    assert not Path("runs/photos").exists()
+    assert "life of its own" not in said
+    for name in ("laf", "again"):  # both answer the same request
+        assert Run(f"runs/{name}").read_json("record.json")["images"]["count"] == 3
+        assert not Path(f"runs/{name}/forgetting/request.json").exists()
+        assert cli("record", "verify", f"runs/{name}")[0] == 0
+    assert not Path("runs/laf/forgetting/models").exists(), "the control in it held the original's encoder"
+    assert Run("runs/again").finished()
+
+
 def test_names_and_hashes_are_found_in_packed_files_and_over_the_edges_of_pieces(tmp_path: Path) -> None:
     word = "0123456789abcdef0123456789abcdef"
     np.savez_compressed(tmp_path / "packed.npz", prints=np.array([word.encode()]))

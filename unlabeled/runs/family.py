@@ -47,8 +47,11 @@ class Found:
 
 def family(run: Run, wanted: Wanted, further: Sequence[Path] = ()) -> list[Found]:
     """Everything with weights that lies beside the run, beside those it came from, in ``further`` and in the cache."""
-    steps = steps_of(run.folder)
-    own = _places(steps) | {run.folder.resolve()}
+    steps, own = list(steps_of(run.folder)), {run.folder.resolve()}
+    if source := str(run.read_json(run_files.RECORD).get("source", "")):  # a retrained network descends from nothing
+        steps += steps_of(Path(source))
+        own.add(Path(source).resolve())
+    own |= _places(steps)
     beside = [place.parent for place in own] + [cache_dir() / run_files.FORGETTING, *further]
     shared = {step for step in steps if step.data is not None and wanted.in_data(step.data)}
     found: dict[Path, Found] = {}
