@@ -14,6 +14,7 @@ from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.images import LabelledImages
 from unlabeled.forgetting.judge.evaluate import Evaluator, Task
 from unlabeled.forgetting.judge.tables import ACCURACY, PROBES, REPRESENTATION, table, told_apart, values, verdict
+from unlabeled.forgetting.judge.words import WORDS
 from unlabeled.forgetting.methods.laf import LAF, LAFConfig
 from unlabeled.forgetting.methods.retrain import Retrain, RetrainConfig
 from unlabeled.forgetting.methods.scrub import Scrub
@@ -41,6 +42,7 @@ def test_the_protocol_measures_the_controls_computes_nothing_twice_and_leaves_a_
     rows = run(task, tmp_path)
     assert [r.method for r in rows] == ["original", "retrain", "head_only", "laf"]
     by = {r.method: r.measures for r in rows}
+    assert {name for measures in by.values() for name in measures} <= set(WORDS)
     assert by["original"]["test_f"] > 0.9
     assert by["retrain"]["test_f"] == 0
     assert by["laf"]["test_f"] < 0.2

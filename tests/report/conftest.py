@@ -13,6 +13,7 @@ HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.h
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
 )
+WIDE = b'<svg xmlns="http://www.w3.org/2000/svg" width="1300" height="400"><rect width="1300" height="400"/></svg>'
 
 
 def report(model: str, shares: dict[str, float], data: str = "clothes") -> dict[str, object]:
@@ -46,7 +47,13 @@ def make_content() -> Callable[..., RunContent]:
             galleries=[Gallery("views", text, [""] * 4, cells, ["view"])],
             pictures=[Picture(text, PNG, "image/png")],
             forgetting=[
-                Forgetting(text, {"method": "laf"}, {"before": {"test_f": 0.6}, "after": {"test_f": 0.1}}, [text])
+                Forgetting(
+                    text,
+                    {"method": "laf"},
+                    {"before": {"test_f": 0.6}, "after": {"test_f": 0.1}},
+                    [text],
+                    [Picture(text, WIDE, "image/svg+xml")],
+                )
             ],
             recipe=f"name: {text}\n",
             settings={"epochs": 3, "optimizer.lr": offset, "name": text},

@@ -64,6 +64,20 @@ def test_it_renders_and_the_console_is_silent(opened: Any) -> None:
     assert opened.execute_script(broken) == 0
 
 
+def test_nothing_is_wider_than_a_telephone(opened: Any) -> None:
+    narrow = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    beyond = (
+        "return [...document.querySelectorAll('main *, header *')].filter(e => !e.closest('.wide, pre, svg, table') &&"
+        " e.getBoundingClientRect().right > 391).map(e => e.tagName + '.' + e.className)"
+    )
+    try:
+        assert opened.execute_script(beyond) == []
+        assert opened.execute_script("return document.documentElement.scrollWidth") <= 390
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_a_point_shows_its_image_and_name_everywhere(opened: Any) -> None:
     tip = hover(opened, ".maps circle[data-i='5']")
     assert tip.is_displayed()

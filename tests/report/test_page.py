@@ -3,6 +3,7 @@ from __future__ import annotations
 import html.parser
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,21 @@ def test_baselines_and_gains_are_named(make_content: Make) -> None:
     assert "raw pixels" in text
     assert "+20.0 over the best baseline" in text
     assert "80.0" in text
+
+
+def test_every_probe_has_its_bars(make_content: Make) -> None:
+    names = ("linear", "logistic", "knn", "nmc", "lda", "ridge", "mahalanobis")
+    probes = {name: {"top1": 0.5, "interval": [0.4, 0.6], "n": 40} for name in names}
+    text = page([replace(make_content(), probes=[{"model": "first", "data": "clothes", "probes": probes}])])
+    assert text.count('class="bar r0"') == len(names)
+
+
+def test_measures_of_forgetting_are_said_in_words(make_content: Make) -> None:
+    text = page([make_content()])
+    assert "accuracy, test images of the class forgotten<small>" in text
+    assert ">60.0 %</td>" in text
+    assert "after forgetting" in text
+    assert "test_f" not in text
 
 
 def test_runs_that_differ_say_in_what(make_content: Make) -> None:

@@ -164,7 +164,7 @@ def _bars(runs: Sequence[RunContent], tables: Sequence[Sequence[ProbeRow]]) -> M
         bars += [Bar(runs[i].name, row.top1, row.low, row.high, i) for row, i in found if not row.baseline]
         title = next(row.title for row, _ in found)
         groups.append((title, bars))
-    return bar_chart(groups[:5])
+    return bar_chart(groups)
 
 
 def _records(runs: Sequence[RunContent]) -> Markup:

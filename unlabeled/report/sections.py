@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from unlabeled.forgetting.judge.words import MODELS, in_words, is_share
 from unlabeled.report.blocks import facts, figure, legend, side_by_side, sortable, stacked
 from unlabeled.report.charts import Line, class_colour, line_chart, number, scatter
 from unlabeled.report.content import Cell, Confusion, Forgetting, Gallery, Picture, RunContent
@@ -260,14 +261,22 @@ def _forgetting(content: Forgetting) -> Markup:
     models = list(content.measures)
     names = dict.fromkeys(name for values in content.measures.values() for name in values)
     rows = [
-        tag("tr", tag("td", name.replace("_", " ")), [_measure(content.measures[model].get(name)) for model in models])
+        tag("tr", _in_words(name), [_measure(name, content.measures[model].get(name)) for model in models])
         for name in names
     ]
-    table = sortable(["measure", *models], rows, "forgetting") if rows else None
+    columns = ["measure", *(MODELS.get(model, model) for model in models)]
+    table = sortable(columns, rows, "forgetting") if rows else None
     notes = [tag("p", note) for note in content.notes]
     pictures = tag("div", map(picture, content.pictures), class_="pictures")
     return tag("article", tag("h3", content.title), facts(content.facts), notes, table, pictures)
 
 
-def _measure(value: float | None) -> Markup:
-    return figure(value, "–" if value is None else number(value))
+def _in_words(measure: str) -> Markup:
+    title, meaning = in_words(measure)
+    return tag("td", title, tag("small", meaning) if meaning else None, class_="words")
+
+
+def _measure(name: str, value: float | None) -> Markup:
+    if value is None:
+        return figure(None, "–")
+    return figure(value, f"{percent(value)} %" if is_share(name) else number(value))
