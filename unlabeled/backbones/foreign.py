@@ -98,7 +98,9 @@ def read_weights(path: str | Path) -> Any:
 def _parts(index: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint that was saved in parts (``model-00001-of-00003.safetensors``, …)."""
     try:
-        places = {str(name): str(file) for name, file in json.loads(index.read_text())["weight_map"].items()}
+        places = {
+            str(name): str(file) for name, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{index} is not an index of weights ({first_line(error)}); download it again.") from error
     files = sorted(set(places.values()))

@@ -81,7 +81,7 @@ def read_lineage(folder: str | Path) -> tuple[Origin, ...]:
     if not path.is_file():
         return ()
     try:
-        steps = json.loads(path.read_text())["steps"]
+        steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
         return tuple(Origin.model_validate(step) for step in steps)
     except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
         raise UserError(f"{path} is not a lineage of weights; remove it if you know where they come from.") from error

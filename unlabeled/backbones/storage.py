@@ -87,7 +87,7 @@ def load_config(folder: str | Path) -> dict[str, Any]:
             f"{folder} holds no config.json; a backbone is a folder with config.json and model.safetensors."
         )
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         name, cfg = config["architecture"], config.get("pretrained_cfg", {})
         valid = isinstance(name, str) and isinstance(cfg, dict) and isinstance(config.get("model_args", {}), dict)
     except (ValueError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:

@@ -59,7 +59,7 @@ def epoch(path: str, images: int, parts: int) -> dict[str, Any]:
 
 def memory() -> dict[str, float]:
     """This process's resident memory in MiB: all of it, and what is not pages of files."""
-    found = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    found = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return {name: int(found[key].split()[0]) / 1024 for name, key in (("resident", "VmRSS"), ("anonymous", "RssAnon"))}
 
 

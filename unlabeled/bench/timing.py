@@ -19,7 +19,9 @@ def machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        cpu = next((x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x), cpu)
+        cpu = next(
+            (x.split(":")[1].strip() for x in info.read_text(encoding="utf-8").splitlines() if "model name" in x), cpu
+        )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{os.cpu_count()} cores, {cpu}, {device}, Python {platform.python_version()}, torch {torch.__version__}"
 

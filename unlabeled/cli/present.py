@@ -160,7 +160,7 @@ def show_forgetting(rows: Sequence[Row], description: str, said: Sequence[str] |
 def show_run(run: Run) -> str:
     """Where a finished run is and what to do with it."""
     place = f"local-dir:{run.backbone}"
-    small = json.loads((run.backbone / "config.json").read_text())["architecture"].endswith("_small")
+    small = json.loads((run.backbone / "config.json").read_text(encoding="utf-8"))["architecture"].endswith("_small")
     return (
         f"run: {run.folder}\n"
         f"  probe it:   {command('probe', run.folder)}\n"

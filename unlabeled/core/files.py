@@ -69,6 +69,27 @@ def _alive(process: int) -> bool:
     return True
 
 
+def open_binary(path: Path) -> int:
+    """A descriptor to read and write bytes by; Windows would turn line ends otherwise."""
+    return os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+
+
+def read_at(descriptor: int, count: int, offset: int) -> bytes:
+    """Up to ``count`` bytes from ``offset`` on: ``os.pread``, which Windows lacks."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, count, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, count)
+
+
+def write_at(descriptor: int, values: bytes | memoryview, offset: int) -> int:
+    """Write at ``offset`` and return how many bytes were written: ``os.pwrite``, which Windows lacks."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(descriptor, values, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.write(descriptor, values)
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # where a folder cannot be opened
         return
@@ -203,7 +224,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    with file.open("rb") as handle:
+                    with file.open("r+b" if os.name == "nt" else "rb") as handle:  # there, only a writer may
                         os.fsync(handle.fileno())
                 file.chmod((0o777 if file.is_dir() else 0o666) & ~UMASK)  # some libraries write for the owner alone
             temporary.chmod(0o777 & ~UMASK)

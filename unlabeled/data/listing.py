@@ -180,13 +180,20 @@ def split_rows(
     )
 
 
+def portable(path: str) -> str:
+    """A path with the same separators on every system: the same images are held out, and a request names the same."""
+    return path.replace("\\", "/") if os.sep == "\\" else path
+
+
 def held_by_name(files: Sequence[str], labels: Labels | None, fraction: float = HELD_FRACTION) -> tuple[Rows, Rows]:
     """Split rows into ``(kept, held)``, both sorted: a hash of its name decides on each image alone.
 
     So about ``fraction`` are held. Only where a class (of two or more) would be all on one side does the
     image that is nearest to the other go there.
     """
-    digests = [hashlib.blake2b(file.encode("utf-8", "surrogatepass"), digest_size=6).digest() for file in files]
+    digests = [
+        hashlib.blake2b(portable(file).encode("utf-8", "surrogatepass"), digest_size=6).digest() for file in files
+    ]
     places = np.array([int.from_bytes(digest, "big") for digest in digests]) / 2.0**48
     held = places < fraction
     groups = np.zeros(len(files), dtype=np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.progress import say
+from unlabeled.data.listing import portable
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 UNKNOWN = "not in the data"
@@ -102,10 +103,11 @@ def meant(spec: str, name: str, paths: Iterable[str]) -> dict[str, str]:
     Raises:
         UserError: an end fits several images.
     """
-    known = set(paths)
+    known = {portable(path): path for path in paths}
     ends = _by_last_part(known)
     lines = dict.fromkeys(lines_of(spec, name))
-    return {line: line if line in known else _by_end(spec, name, line, ends) for line in lines}
+    found = {line: _by_end(spec, name, portable(line), known, ends) for line in lines}
+    return {line: line if path is None else known[path] for line, path in found.items()}
 
 
 def nearest_folder(wanted: str, paths: Sequence[str]) -> str:
@@ -121,9 +123,11 @@ def _by_last_part(paths: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _by_end(spec: str, name: str, line: str, ends: Mapping[str, Sequence[str]]) -> str:
+def _by_end(spec: str, name: str, line: str, known: Container[str], ends: Mapping[str, Sequence[str]]) -> str | None:
+    if line in known:
+        return line
     alike = ends.get(line.rsplit("/", 1)[-1], ())
     fitting = [path for path in alike if path.endswith(f"/{line}") or line.endswith(f"/{path}")]
     if len(fitting) > 1:
         raise UserError(f"--forget {spec}: '{line}' in {name} fits {len(fitting)} images; write the whole path.")
-    return fitting[0] if fitting else line
+    return fitting[0] if fitting else None

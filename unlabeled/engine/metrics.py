@@ -99,7 +99,7 @@ class MetricsFile:
             self.columns += [name for name in row if name not in self.columns]
             self._rewrite()
             return
-        with explained(self.path), self.path.open("a", newline="") as handle:
+        with explained(self.path), self.path.open("a", newline="", encoding="utf-8") as handle:
             csv.DictWriter(handle, self.columns).writerow(row)
 
     def must_be_there(self) -> None:
@@ -121,7 +121,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
     """Rows of a ``metrics.csv`` as strings; a half-written last line is left out, empty cells too."""
-    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
     return [{k: v for k, v in row.items() if k and v} for row in csv.DictReader(lines)]

@@ -54,8 +54,11 @@ class Stopping:
         A Python handler waits for the running operation, and a backward pass is a single one. The wake-up descriptor
         is written by the C handler at once; a thread reads it.
         """
-        if not may_handle():
-            yield
+        if not may_handle() or not hasattr(os, "set_blocking"):  # older Pythons on Windows, where nobody sends SIGTERM
+            try:
+                yield
+            finally:
+                self._hand_back()
             return
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
@@ -82,5 +85,8 @@ class Stopping:
             os.close(writing)
             thread.join()
             os.close(reading)
-            for number, handler in self._previous.items():
-                signal.signal(number, handler)
+            self._hand_back()
+
+    def _hand_back(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -119,7 +119,7 @@ class Protocol:
         )
         folder = self.out / "rows" / f"{name}-s{seed}-{key}"
         try:
-            return Row(**{**json.loads((folder / "row.json").read_text()), "folder": str(folder)})
+            return Row(**{**json.loads((folder / "row.json").read_text(encoding="utf-8")), "folder": str(folder)})
         except (OSError, ValueError, TypeError, RecursionError):  # missing or damaged: it is measured (again)
             pass
         say(f"measuring {label}, seed {seed}")

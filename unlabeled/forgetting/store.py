@@ -47,7 +47,7 @@ def load_classifier(template: Classifier, path: Path) -> Classifier:
 def _seconds(facts: Path) -> Seconds | None:
     """What a finished making took; ``None`` if it has not finished."""
     try:
-        return Seconds(**json.loads(facts.read_text()))
+        return Seconds(**json.loads(facts.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

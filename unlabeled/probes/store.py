@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unlabeled.core import dist
 from unlabeled.core.errors import UserError
-from unlabeled.core.files import atomic_write_json, explained, locked, remove, sweep
+from unlabeled.core.files import atomic_write_json, explained, locked, open_binary, read_at, remove, sweep, write_at
 from unlabeled.core.progress import progress
 
 Rows = npt.NDArray[np.int64]
@@ -89,7 +89,7 @@ class Store:
 
     def _finished(self, home: Path) -> npt.NDArray[Any] | None:
         try:
-            manifest = json.loads((home / "manifest.json").read_text())
+            manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
             size, dim = (home / "features.bin").stat().st_size, int(manifest["dim"])
             whole = manifest["complete"] is True and size == self.n * dim * self.dtype.itemsize > 0
         except (OSError, ValueError, LookupError, TypeError):
@@ -113,10 +113,10 @@ class Store:
         batch = self._opened(home)
         count = -(-self.n // batch)
         with explained(home / "features.bin"):
-            data = os.open(home / "features.bin", os.O_RDWR)
-            journal = os.open(home / "journal.bin", os.O_RDWR)
+            data = open_binary(home / "features.bin")
+            journal = open_binary(home / "journal.bin")
         try:
-            done = np.frombuffer(os.pread(journal, count, 0).ljust(count, b"\0"), np.uint8)
+            done = np.frombuffer(read_at(journal, count, 0).ljust(count, b"\0"), np.uint8)
             mine = [b for b in range(dist.rank(), count, dist.world_size()) if not done[b]]
             dim, waiting, late = 0, list[int](), list[tuple[int, Tensor]]()
             with (
@@ -164,12 +164,12 @@ class Store:
                         (home / name).write_bytes(b"")
                     atomic_write_json(home / "manifest.json", {**self.about, "complete": False})
         dist_barrier()
-        return int(json.loads((home / "manifest.json").read_text())["batch"])
+        return int(json.loads((home / "manifest.json").read_text(encoding="utf-8"))["batch"])
 
     @staticmethod
     def _resumable(home: Path) -> bool:
         try:
-            manifest = json.loads((home / "manifest.json").read_text())
+            manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
             sound = manifest["complete"] is False and isinstance(manifest["batch"], int) and manifest["batch"] > 0
         except (OSError, ValueError, LookupError, TypeError):
             return False
@@ -206,7 +206,7 @@ def lost_to_rounding(rows: Tensor) -> bool:
 def _write(descriptor: int, values: npt.NDArray[Any], offset: int) -> None:
     view = np.ascontiguousarray(values).data.cast("B")
     while view:
-        written = os.pwrite(descriptor, view, offset)
+        written = write_at(descriptor, view, offset)
         view, offset = view[written:], offset + written
 
 
@@ -214,7 +214,7 @@ def _commit(data: int, journal: int, blocks: list[int]) -> None:
     """Mark blocks as done, after and only after their rows have reached the disk."""
     os.fsync(data)
     for block in blocks:
-        os.pwrite(journal, b"\1", block)
+        write_at(journal, b"\1", block)
     os.fsync(journal)
 
 

@@ -37,7 +37,7 @@ def builtin_recipes() -> dict[str, Path]:
 
 def summary(path: Path) -> str:
     """The comment line at the head of a recipe file."""
-    first = path.read_text().splitlines()[0]
+    first = path.read_text(encoding="utf-8").splitlines()[0]
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
@@ -58,7 +58,7 @@ def read_recipe(source: str | Path) -> tuple[dict[str, Any], str]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is larger than a recipe can be; is it the right file?")
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -232,4 +232,6 @@ def _verdict(path: Path) -> list[str]:
     """The sentences under the tables."""
     if not path.is_file():
         return []
-    return [line for line in path.read_text(errors="replace").splitlines() if line and line[0] not in "|#"]
+    return [
+        line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line and line[0] not in "|#"
+    ]

@@ -81,7 +81,7 @@ class Run:
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; empty where it is missing or broken."""
         try:
-            content = json.loads((self.folder / name).read_text())
+            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -190,7 +190,7 @@ def environment(command: str) -> dict[str, Any]:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

@@ -38,6 +38,8 @@ def run_ranks(recipe: Recipe, run: Run, *, resume: bool, overwrite: bool) -> Non
     Raises:
         UserError, Interrupted, Diverged: what a rank reported; or that one was killed.
     """
+    if sys.platform == "win32":
+        raise UserError("hardware.devices: several processes need Linux or macOS (on Windows: WSL 2); leave it at 1.")
     count = recipe.hardware.devices
     flags = [*["--resume"] * resume, *["--overwrite"] * overwrite, *["--quiet"] * progress.quiet()]
     with tempfile.TemporaryDirectory(prefix="unlabeled-ranks-") as name:
@@ -122,7 +124,7 @@ def _report(ranks: Sequence[subprocess.Popen[bytes]], folder: Path, run: Run) ->
     for number, rank in enumerate(ranks):
         name = f"rank {number} of {len(ranks)}"
         try:
-            report = json.loads((folder / str(number)).read_text())
+            report = json.loads((folder / str(number)).read_text(encoding="utf-8"))
             reports.append((str(report["kind"]), str(report["message"])))
         except (OSError, ValueError):
             if rank.returncode < 0:

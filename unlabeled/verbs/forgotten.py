@@ -49,7 +49,7 @@ class Leaving:
         self._request(folder)
         for name in (run_files.RECIPE, run_files.DATA):
             if (self.source.folder / name).is_file():
-                atomic_write_text(folder.folder / name, (self.source.folder / name).read_text())
+                atomic_write_text(folder.folder / name, (self.source.folder / name).read_text(encoding="utf-8"))
         atomic_write_json(folder.folder / run_files.ENVIRONMENT, environment(command_line()))
         before = saved_classifier(self.source.folder)
         if isinstance(new.head, nn.Linear) and before is not None:

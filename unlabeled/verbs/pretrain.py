@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -254,13 +255,16 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "steps per epoch": f"{most}{steps}",
         "steps": f"{most}{steps * recipe.epochs}",
         **({"time": time} if recipe.epochs else {}),
-        "memory": _memory(),
+        **({"memory": memory} if (memory := _memory()) else {}),
     }
 
 
-def _memory() -> str:
+def _memory() -> str | None:
     if torch.cuda.is_available():
         return f"{torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB on the GPU"
-    import resource
-
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MiB"
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20:,.0f} MiB"

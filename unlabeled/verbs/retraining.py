@@ -75,7 +75,7 @@ class Retraining:
         with explained(folder.folder):
             for name in (run_files.METRICS, run_files.ENVIRONMENT, run_files.DATA):
                 if (made.folder / name).is_file():
-                    atomic_write_text(folder.folder / name, (made.folder / name).read_text())
+                    atomic_write_text(folder.folder / name, (made.folder / name).read_text(encoding="utf-8"))
             for name in (run_files.PICTURES, *run_files.BESIDE, run_files.CLASSIFIER, run_files.BACKBONE):
                 if (made.folder / name).is_dir():
                     with atomic_folder(folder.folder / name) as new:
