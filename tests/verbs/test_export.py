@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ def test_safetensors_is_one_file_that_loads_and_says_what_it_is(run: Run, tmp_pa
 
 
 def test_torchscript_takes_any_batch_without_this_package(run: Run, images: torch.Tensor, tmp_path: Path) -> None:
-    path = export(run.folder, "torchscript", tmp_path / "model.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing that the user could mend is said
+        path = export(run.folder, "torchscript", tmp_path / "model.pt")
     torch.save(images, tmp_path / "images.pt")
     code = (
         "import sys, torch; m = torch.jit.load(sys.argv[1]); x = torch.load(sys.argv[2]); "

@@ -91,21 +91,29 @@ def _check(deployed: Deployed, run: Callable[[Tensor], Tensor], name: str) -> No
             )
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Tracing warns of every Python branch, and TorchScript of its successor; that both agree is what counts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def torchscript(deployed: Deployed, path: Path) -> None:
     """Write a TorchScript file; the names of the classes are its extra file ``classes.json``.
 
     Raises:
         UserError: it does not agree with torch.
     """
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing warns of every Python branch; the check below is what counts
+    with _without_warnings(), torch.no_grad():
         traced: Any = torch.jit.trace(deployed, _example(deployed, 2), check_trace=False)  # type: ignore[no-untyped-call]
 
     names = json.dumps(deployed.classes, ensure_ascii=False)
 
     def write(temporary: str) -> None:
         traced.save(temporary, _extra_files={"classes.json": names} if deployed.classes else {})
-        _check(deployed, torch.jit.load(temporary), "TorchScript")  # type: ignore[no-untyped-call]
+        with _without_warnings():
+            _check(deployed, torch.jit.load(temporary), "TorchScript")  # type: ignore[no-untyped-call]
 
     written(path, write)
 
