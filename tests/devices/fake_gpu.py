@@ -54,7 +54,10 @@ class FakeGPU(FakeTensorMode):
             assert all(leaf.device == GPU for leaf in leaves if isinstance(leaf, Tensor))
             return None
         if func is aten._local_scalar_dense.default:
-            return self._value(args[0])
+            return torch.tensor(self._allowed("a value is read"), dtype=args[0].dtype).item()
+        if func is aten._to_copy.default and args[0].device == GPU and torch.device(kwargs.get("device", GPU)) != GPU:
+            value = self._allowed("a copy back to the host")
+            return torch.full(args[0].shape, value, dtype=kwargs.get("dtype") or args[0].dtype)
         if func in (aten._to_copy.default, aten.copy_.default):
             self._copied(func, args, kwargs)
         elif func in INDEXED:
@@ -63,14 +66,13 @@ class FakeGPU(FakeTensorMode):
                 raise Waits(f"a mask as an index {_where()}")
         return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def _value(self, tensor: Tensor) -> Any:
+    def _allowed(self, what: str) -> float:
         for frame in traceback.extract_stack():
             for file, function in self.allowed:
                 if frame.filename.endswith(file) and frame.name == function:
                     self.read.add((file, function))
-                    value = self.allowed[file, function]
-                    return torch.tensor(value, dtype=tensor.dtype).item()
-        raise Waits(f"a value is read {_where()}")
+                    return self.allowed[file, function]
+        raise Waits(f"{what} {_where()}")
 
     def _copied(self, func: Any, args: Any, kwargs: Any) -> None:
         into_new = func is aten._to_copy.default

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.probes.features import FeatureBank
 
@@ -114,7 +115,7 @@ def take(X: Features, rows: slice | Rows, device: torch.device, dtype: torch.dty
         InputError: NaN or infinity among them.
     """
     if isinstance(X, Tensor):
-        part = X[rows] if isinstance(rows, slice) else X[torch.from_numpy(rows).to(X.device)]
+        part = X[rows] if isinstance(rows, slice) else X[send(torch.from_numpy(rows), X.device)]
     else:
         values = X[rows]
         # A read-only memory map must be copied: torch has no read-only tensors.
@@ -125,6 +126,16 @@ def take(X: Features, rows: slice | Rows, device: torch.device, dtype: torch.dty
         where = f"rows {rows.start}-{rows.start + len(part) - 1}" if isinstance(rows, slice) else f"{len(part)} rows"
         raise InputError(f"features contain NaN or infinity ({where}); drop those rows or look at the backbone.")
     return part
+
+
+def picked(X: Features, rows: Rows, at: Tensor) -> Tensor:
+    """Some rows of ``X`` as float32 where ``at``, the same row numbers, lies.
+
+    Rows that lie there already were checked when they were read: looking at them again would make the host wait.
+    """
+    if isinstance(X, Tensor) and X.device == at.device and X.dtype == torch.float32:
+        return X[at]
+    return take(X, rows, at.device)
 
 
 def check_finite(X: Features) -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.core.rng import torch_generator
 from unlabeled.probes.arrays import InputError, encode, take
 from unlabeled.probes.base import SoftmaxProbe, StreamingProbe, class_codes
@@ -67,7 +68,9 @@ class FeTrILProbe(SoftmaxProbe, StreamingProbe):
             generator = torch_generator(self.seed, "fetril", len(statistics.classes), position)
             chosen = mine[torch.randperm(len(mine), generator=generator)[: self.rows_per_class]].sort().values
             rows[position] = take(features, chosen.numpy(), place)
-        similarity = F.normalize(means, dim=1) @ F.normalize(means[at_new], dim=1).T
+        similarity = (
+            F.normalize(means, dim=1) @ F.normalize(means[send(torch.from_numpy(at_new), means.device)], dim=1).T
+        )
         parts, targets = [], []
         for position in range(len(statistics.classes)):
             if position in rows:

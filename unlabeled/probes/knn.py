@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from unlabeled.core import dist
+from unlabeled.core.device import send
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import (
@@ -184,7 +185,7 @@ class KNNProbe(Probe):
         ks, temperatures = self._grid()
         place = device_of(features, self.device)
         self.classes_, codes = class_codes(labels)
-        self.bank_, self.codes_ = features, torch.from_numpy(codes).to(place)
+        self.bank_, self.codes_ = features, send(torch.from_numpy(codes), place)
         self.choices_ = ()
         self.k_, self.temperature_ = ks[0], temperatures[0]
         if len(ks) * len(temperatures) > 1 and len(features) > 1:
@@ -263,7 +264,7 @@ class KNNProbe(Probe):
         k = min(max(ks), n - 1)
         find = search_on_ranks if self.on_ranks else search
         found = find(self.bank_, queries, k, metric=self.metric, device=place, exclude_rows=rows)
-        wanted = self.codes_[at.to(self.codes_.device)].to(place)
+        wanted = self.codes_[send(at, self.codes_.device)].to(place)
         return (self._vote_all(found, ks, temperatures) == wanted).float().mean(2)
 
     def _vote_all(self, found: Neighbours, ks: Sequence[int], temperatures: Sequence[float]) -> Tensor:

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.core.errors import nearest
 from unlabeled.core.rng import torch_generator
 from unlabeled.data.rows import splits_to_choose
-from unlabeled.probes.arrays import Features, InputError, Rows, take
+from unlabeled.probes.arrays import Features, InputError, Rows, check_finite, picked, take
 from unlabeled.probes.base import SoftmaxProbe, accuracy_in_folds, at_least_two, class_codes, merit
 from unlabeled.probes.stacked import Head, Normalise, Scaling, Stack, scaling_of
 
@@ -101,8 +102,7 @@ class LinearProbe(SoftmaxProbe):
         features, labels, place = self._fit_inputs(X, y)
         self.classes_, codes = class_codes(labels)
         at_least_two(self.classes_, "LinearProbe")
-        if len(features) * features.shape[1] * 4 <= BYTES_IN_MEMORY:
-            features = take(features, slice(0, len(features)), place)
+        features, place = _once(features, place)
         splits = splits_to_choose(codes, self.held_out, self.seed, "linear") if len(heads) > 1 else []
         if splits:
             heads = self._ranked(features, codes, splits, heads, place)
@@ -125,6 +125,7 @@ class LinearProbe(SoftmaxProbe):
         features, labels, place = self._fit_inputs(X, y)
         self.classes_, codes = class_codes(labels)
         at_least_two(self.classes_, "LinearProbe")
+        features, place = _once(features, place)
         weights, _ = self._train(features, codes, np.arange(len(codes)), heads, place)
         return list(zip(heads, torch.cat(weights), strict=True))
 
@@ -163,17 +164,18 @@ class LinearProbe(SoftmaxProbe):
             for normalise, group in groups
             if group
         ]
-        targets = torch.from_numpy(codes).to(place)
+        targets = send(torch.from_numpy(codes), place)
         per_epoch = -(-len(rows) // size)
         epochs = max(self.epochs, -(-self.min_steps // per_epoch))
         step = 0
         for epoch in range(epochs):
             order = torch.randperm(len(rows), generator=torch_generator(self.seed, "linear", epoch)).numpy()
+            shuffled = rows[order]
+            at = send(torch.from_numpy(shuffled), place)
             for start in range(0, len(rows), size):
-                batch = rows[order[start : start + size]]
-                block = take(X, batch, place)
+                part = slice(start, start + size)
+                block, target = picked(X, shuffled[part], at[part]), targets[at[part]]
                 decay = 0.5 * (1 + math.cos(math.pi * step / (epochs * per_epoch)))
-                target = targets[torch.from_numpy(batch).to(place)]
                 for stack in stacks:
                     stack.step(scaling.apply(block, stack.normalise), target, decay)
                 step += 1
@@ -195,7 +197,8 @@ class LinearProbe(SoftmaxProbe):
         right, loss = torch.zeros(2, len(heads), dtype=torch.float64, device=place)
         for start in range(0, len(rows), 1024):
             part = rows[start : start + 1024]
-            block, target = take(X, part, place), torch.from_numpy(codes[part]).to(place)
+            block = picked(X, part, send(torch.from_numpy(part), place))
+            target = send(torch.from_numpy(codes[part]), place)
             first = 0
             for normalise, weight in zip(names, weights, strict=True):
                 for w in weight:  # one head at a time: the logits of all would need much memory
@@ -225,6 +228,16 @@ class LinearProbe(SoftmaxProbe):
             if getattr(self, count) < 1:
                 raise InputError(f"LinearProbe: {count} must be at least 1, not {getattr(self, count)!r}.")
         return [Head(float(r), float(d), n) for n in NORMALISATIONS if n in names for d in decays for r in rates]
+
+
+def _once(X: Features, place: torch.device) -> tuple[Features, torch.device]:
+    """Features that were read, and checked, where they are used if they fit there; larger ones are read by batch."""
+    if len(X) * X.shape[1] * 4 <= BYTES_IN_MEMORY:
+        rows = take(X, slice(0, len(X)), place)
+        return rows, rows.device
+    if isinstance(X, Tensor):
+        check_finite(X)
+    return X, place
 
 
 def _joined(head: Head, accuracy: float, loss: float) -> Head:

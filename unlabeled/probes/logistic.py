@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.data.rows import splits_to_choose
 from unlabeled.probes.arrays import Features, InputError, Rows, take
 from unlabeled.probes.base import SoftmaxProbe, accuracy_in_folds, at_least_two, class_codes, merit
@@ -129,7 +130,7 @@ class LogisticProbe(SoftmaxProbe):
         self, X: Features, codes: Rows, kept: Rows, held: Rows, penalties: list[float], place: torch.device
     ) -> Iterator[PathPoint]:
         """Solve one λ after the other on the kept rows, each measured on the held-out ones."""
-        block, target = take(X, held, place), torch.from_numpy(codes[held]).to(place)
+        block, target = take(X, held, place), send(torch.from_numpy(codes[held]), place)
         for point, weight, bias in self._problem(X, codes, kept, place).walk(penalties, self.tol, self.max_iter):
             logits = F.linear(block, weight, bias)
             accuracy = float((logits.argmax(1) == target).double().mean())

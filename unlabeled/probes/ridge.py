@@ -97,12 +97,15 @@ class RidgeProbe(ClosedFormProbe):
         # t is 2·indicator - 1, so Σ x̃t̃ᵀ = 2 n_c (μ_c - x̄) and Σ t̃² = 4 n_c (1 - n_c/n).
         cross = vectors.T @ (2 * count.unsqueeze(1) * sums.apart()).T
         energy = (4 * count * (1 - count / n)).sum()
-        alphas = torch.as_tensor(np.atleast_1d(np.asarray(self.alpha, dtype=float)), device=values.device)
+        # D numbers of each kind decide: on the host, in one go
+        spread, power, energy = values.cpu(), cross.square().sum(1).cpu(), energy.cpu()
+        mean, real = spread.mean(), _real(spread)
+        spread, power = spread[real], power[real]
+        alphas = torch.as_tensor(np.atleast_1d(np.asarray(self.alpha, dtype=float)))
         if self.relative:
-            alphas = alphas * values.mean().clamp_min(torch.finfo(torch.float64).tiny)
+            alphas = alphas * mean.clamp_min(torch.finfo(torch.float64).tiny)
         # Residual and degrees of freedom less those of α = 0, which cancel in a sum over directions: no digits are lost
         # where the targets can be fitted exactly, and the choice does not hang on rounding.
-        spread, power = values[_real(values)], cross.square().sum(1)[_real(values)]
         least = energy - (power / spread).sum()
         least = torch.where(least > 1e-9 * energy, least, 0)
         errors = []

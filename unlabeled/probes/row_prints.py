@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.core.rng import numpy_generator
 from unlabeled.probes.arrays import InputError, Labels
 
@@ -23,7 +24,7 @@ def row_prints(rows: Tensor) -> Tensor:
     """
     bits = (rows + 0.0).contiguous().view(torch.int64)
     bits = (bits ^ (bits >> 32)) * -7046029254386353131
-    return ((bits ^ (bits >> 29)) * _odd_numbers(rows.shape[1]).to(rows.device)).sum(1)
+    return ((bits ^ (bits >> 29)) * send(_odd_numbers(rows.shape[1]), rows.device)).sum(1)
 
 
 @lru_cache(maxsize=8)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlabeled.core import dist
+from unlabeled.core.device import send
 from unlabeled.probes.arrays import Features, block_rows, take
 
 Metric = Literal["cosine", "euclidean"]
@@ -64,7 +65,7 @@ def search(
     for first in range(0, len(queries), QUERIES):
         chunk = slice(first, min(first + QUERIES, len(queries)))
         query, _ = _prepare(take(queries, chunk, place), metric, centre)
-        excluded = None if exclude_rows is None else torch.from_numpy(exclude_rows[chunk]).to(place)
+        excluded = None if exclude_rows is None else send(torch.from_numpy(exclude_rows[chunk]), place)
         best: Neighbours | None = None
         for start in range(0, n, step):
             rows, offset = single or _prepare(take(bank, slice(start, min(start + step, n)), place), metric, centre)
@@ -136,8 +137,9 @@ def _in_block(rows: Tensor, offset: Tensor | None, query: Tensor, k: int, exclud
             torch.addmm(offset, query[part], rows.T, out=out)
         if excluded is not None:
             at = excluded[part]
-            here = ((at >= 0) & (at < len(rows))).nonzero().squeeze(1)
-            out[here, at[here]] = -torch.inf
+            inside = ((at >= 0) & (at < len(rows))).unsqueeze(1)
+            cell = at.clamp(0, len(rows) - 1).unsqueeze(1)
+            out.scatter_(1, cell, out.gather(1, cell).masked_fill(inside, -torch.inf))
         similarity[part], index[part] = top(out, k)
     return Neighbours(similarity, index)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.probes.arrays import Features, InputError, Rows, take
 
 MEMORY = 8  # pairs of steps and gradient changes that L-BFGS remembers
@@ -44,7 +46,9 @@ class SoftmaxProblem:
     ) -> None:
         n, dim = len(rows), X.shape[1]
         self.classes = classes
-        self.target = torch.from_numpy(codes[rows]).to(place)
+        counts = np.bincount(codes[rows], minlength=classes)
+        self.share = send(torch.from_numpy(counts).float() / n, place)
+        self.target = send(torch.from_numpy(codes[rows]), place)
         self.rotated = torch.empty(n, dim, device=place)
         for start in range(0, n, BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
@@ -76,7 +80,7 @@ class SoftmaxProblem:
     def walk(self, penalties: Sequence[float], tol: float, max_iter: int) -> Iterator[tuple[PathPoint, Tensor, Tensor]]:
         """Solve from the first penalty to the last, each from the one before: weights and biases on raw features."""
         weight = torch.zeros(self.classes, self.rotated.shape[1] + 1, device=self.rotated.device)
-        weight[:, -1] = (torch.bincount(self.target, minlength=self.classes).float() / len(self.target)).log()
+        weight[:, -1] = self.share.log()
         for penalty in penalties:
             weight, objective, iterations = self._minimise(weight, penalty * self.unit, tol, max_iter)
             raw = (weight[:, :-1] @ self.vectors.T) / self.scale
@@ -86,20 +90,21 @@ class SoftmaxProblem:
         """Objective, its gradient (C, D + 1), and the mean of p(1 - p): the scale of the Hessian."""
         gradient = torch.zeros_like(weight)
         n = len(self.target)
-        loss, spread = 0.0, 0.0
+        loss, spread = torch.zeros(2, dtype=torch.float64, device=weight.device)
         for start in range(0, n, BLOCK_ROWS):
             block, target = self.rotated[start : start + BLOCK_ROWS], self.target[start : start + BLOCK_ROWS]
             log_p = torch.log_softmax(torch.addmm(weight[:, -1], block, weight[:, :-1].T), dim=1)
-            loss -= float(log_p.gather(1, target.unsqueeze(1)).sum(dtype=torch.float64))
+            loss = loss - log_p.gather(1, target.unsqueeze(1)).sum(dtype=torch.float64)
             error = log_p.clamp_min_(-60).exp_()  # no denormals: they slow the product tenfold
-            spread += float(len(error) - error.square().sum(dtype=torch.float64))
+            spread = spread + (len(error) - error.square().sum(dtype=torch.float64))
             error[torch.arange(len(error), device=error.device), target] -= 1
             gradient[:, :-1].addmm_(error.T, block)
             gradient[:, -1] += error.sum(0)
         gradient /= n
         gradient[:, :-1].add_(weight[:, :-1], alpha=penalty)
-        objective = loss / n + 0.5 * penalty * float(weight[:, :-1].square().sum(dtype=torch.float64))
-        return objective, gradient, spread / (n * self.classes)
+        length = weight[:, :-1].square().sum(dtype=torch.float64)
+        total, apart, length_ = torch.stack([loss, spread, length]).tolist()  # what the host decides by, read at once
+        return total / n + 0.5 * penalty * length_, gradient, apart / (n * self.classes)
 
     def _minimise(self, weight: Tensor, penalty: float, tol: float, max_iter: int) -> tuple[Tensor, float, int]:
         objective, gradient, spread = self._evaluate(weight, penalty)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlabeled.probes.arrays import Features, Rows, take
+from unlabeled.core.device import send
+from unlabeled.probes.arrays import Features, Rows, picked
 
 Normalise = Literal["none", "l2", "scale", "standard"]
 SCALING_ROWS = 256
@@ -69,9 +70,9 @@ class Stack:
         self.normalise, self.momentum, self.shape = normalise, momentum, (len(heads), classes)
         self.weight = torch.zeros(dim + 1, len(heads) * classes, device=device)
         self.velocity = torch.zeros_like(self.weight)
-        self.lr = torch.tensor([h.lr for h in heads], device=device).repeat_interleave(classes)
-        decay = torch.tensor([h.weight_decay for h in heads], device=device).repeat_interleave(classes)
-        self.decay = decay if bool(decay.any()) else None
+        self.lr = send(torch.tensor([h.lr for h in heads]), device).repeat_interleave(classes)
+        decay = send(torch.tensor([h.weight_decay for h in heads]), device).repeat_interleave(classes)
+        self.decay = decay if any(h.weight_decay for h in heads) else None
         self.first = torch.arange(len(heads), device=device) * classes
         self.rows = torch.arange(rows, device=device).unsqueeze(1)
         self.x = torch.ones(rows, dim + 1, device=device)
@@ -102,8 +103,10 @@ def scaling_of(X: Features | Tensor, rows: Rows, place: torch.device) -> Scaling
     """Mean and deviation over some rows, from one sweep of shifted float64 sums in blocks that stay in cache."""
     shift = torch.zeros(X.shape[1], dtype=torch.float64, device=place)
     total, square = torch.zeros(2, X.shape[1], dtype=torch.float64, device=place)
+    at = send(torch.from_numpy(rows), place)
     for start in range(0, len(rows), SCALING_ROWS):
-        block = take(X, rows[start : start + SCALING_ROWS], place).double()
+        part = slice(start, start + SCALING_ROWS)
+        block = picked(X, rows[part], at[part]).double()
         if not start:
             shift = block.mean(0)
         block -= shift

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlabeled.core.device import send
 from unlabeled.probes.arrays import Features, InputError, Labels, block_rows, blocks, encode
 from unlabeled.probes.base import class_codes
 from unlabeled.probes.exact import (
@@ -116,7 +117,7 @@ class Statistics:
 
     def _update(self, X: Features, labels: Labels, sign: int) -> None:
         present, codes = class_codes(labels)
-        rows = torch.from_numpy(np.bincount(codes, minlength=len(present))).to(self.device)
+        rows = send(torch.from_numpy(np.bincount(codes, minlength=len(present))), self.device)
         if sign < 0:
             self.check_learned(labels)
         elif not len(self.classes):
@@ -124,7 +125,7 @@ class Statistics:
             self.shift = next(blocks(X, self.device, torch.float64, self._block()))[1].mean(0).float().double()
         # All sums of this call are complete before the state changes: bad rows leave it as it was.
         sums = self._sums(len(present))
-        of, seen = torch.from_numpy(codes).to(self.device), []
+        of, seen = send(torch.from_numpy(codes), self.device), []
         for rows_of_block, block in blocks(X, self.device, torch.float64, self._block()):
             seen.append(row_prints(block).cpu().numpy())
             sums.add(block - self.shift, of[rows_of_block])
@@ -136,7 +137,7 @@ class Statistics:
             self.prints.remove(prints)
         else:
             self.prints.add(prints)
-        at = torch.from_numpy(encode(present, self.classes)).to(self.device)
+        at = send(torch.from_numpy(encode(present, self.classes)), self.device)
         self.count[at] += sign * rows
         self.total[:, at] = add_to(self.total[:, at], *(sign * sums.total))
         if self.second and self.per_class:
@@ -171,7 +172,7 @@ class Statistics:
             merged = np.union1d(self.classes, present)
         if len(merged) == len(self.classes):
             return
-        at = torch.from_numpy(encode(self.classes, merged)).to(self.device) if len(self.classes) else slice(0, 0)
+        at = send(torch.from_numpy(encode(self.classes, merged)), self.device) if len(self.classes) else slice(0, 0)
         count = torch.zeros(len(merged), dtype=torch.int64, device=self.device)
         larger = self._sums(len(merged))
         count[at], larger.total[:, at] = self.count, self.total
