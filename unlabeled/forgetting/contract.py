@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import torch
 
@@ -23,16 +23,18 @@ class ForgetData:
         retain: images that stay.
         forget: images to forget.
         unseen: images the model never met, for a stopping rule that reads no labels; optional.
+        task: single images, whole classes or wrong labels are to go; some papers have settings for each.
     """
 
     retain: UnlabelledImages
     forget: UnlabelledImages
     unseen: UnlabelledImages | None = None
+    task: Literal["data", "class", "noisy"] = "data"
 
     def without_labels(self) -> ForgetData:
         """The same images, from which no label can be had."""
         unseen = None if self.unseen is None else self.unseen.without_labels()
-        return ForgetData(self.retain.without_labels(), self.forget.without_labels(), unseen)
+        return ForgetData(self.retain.without_labels(), self.forget.without_labels(), unseen, self.task)
 
 
 def need_labels(images: UnlabelledImages, who: str) -> LabelledImages:
@@ -112,6 +114,7 @@ class Forgetter(ABC, Generic[C]):
             data.retain.fingerprint,
             data.forget.fingerprint,
             "" if data.unseen is None else data.unseen.fingerprint,
+            data.task,
         )
         return self._forget(prepared(model, device), data, Frame(self.config, seed, device, state)).eval().cpu()
 

@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from unlabeled.core import files
 from unlabeled.core.progress import say
+from unlabeled.data.forget_sets import ForgetSplit
 from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.contract import AnyForgetter, ForgetData
 from unlabeled.forgetting.epochs import Checkpoint, Seconds
@@ -89,7 +90,9 @@ class Protocol:
     def data(self, method: AnyForgetter) -> ForgetData:
         """What ``method`` may see: images with labels only if it declares that it needs them."""
         train, split = self.task.train, self.task.split
-        data = ForgetData(train.subset(split.retain_rows), train.subset(split.forget_rows), self.task.unseen)
+        data = ForgetData(
+            train.subset(split.retain_rows), train.subset(split.forget_rows), self.task.unseen, _kind(split)
+        )
         return data if method.needs_labels else data.without_labels()
 
     def forgotten(self, method: AnyForgetter, seed: int) -> Trained:
@@ -169,6 +172,12 @@ def retrain_by(method: AnyForgetter, task: Task, cache: Path, *, device: torch.d
         return cached(task.original, cache, f"{method.name}-s{seed}-{key}", make)
 
     return retrain
+
+
+def _kind(split: ForgetSplit) -> Literal["data", "class", "noisy"]:
+    if split.noisy_labels is not None:
+        return "noisy"
+    return "class" if split.removes_classes else "data"
 
 
 def _prints(data: ForgetData) -> list[str]:

@@ -161,6 +161,7 @@ class Evaluator:
             if other is not None:
                 for part in ("forget", "retain"):
                     out[f"cka_{part}_{name}"] = measures.unbiased_cka(view.embeddings[part], other.embeddings[part])
+        out["moved_forget"] = measures.moved(view.embeddings["forget"], self.original.embeddings["forget"])
         if self.retrained is not None:
             out["rus"] = measures.rus(out["cka_forget_retrained"], out["cka_retain_retrained"])
         return out

@@ -63,6 +63,15 @@ def activation_distance(logits: Tensor, retrained_logits: Tensor) -> float:
     return float((logits.softmax(1) - retrained_logits.softmax(1)).norm(dim=1).mean())
 
 
+def moved(embeddings: Tensor, original: Tensor) -> float:
+    """How far ``(N, D)`` embeddings went from the original's, in units of those' own spread: 0 where nothing moved.
+
+    The mean distance of each image to its old place over the mean distance of the old places to their mean.
+    """
+    spread = (original - original.mean(0)).norm(dim=1).mean()
+    return float((embeddings - original).norm(dim=1).mean() / spread) if spread > 0 else math.nan
+
+
 LEAST_IMAGES = 10
 """Fewer images than these say nothing of how alike two representations are."""
 

@@ -12,7 +12,8 @@ from unlabeled.forgetting.protocol import Row
 ACCURACY = ("train_r", "train_f", "test", "test_r", "test_f", "aus", "activation_distance", "zrf")
 LEAKAGE = ("asr", "mia_accuracy_outputs", "mia_auc_outputs", "mia_auc_features", "member_share_outputs")
 REPRESENTATION = (
-    "cka_forget_retrained", "cka_forget_original", "cka_retain_retrained", "rus", "reprobe_linear_test_f",
+    "moved_forget", "cka_forget_retrained", "cka_forget_original", "cka_retain_retrained", "rus",
+    "reprobe_linear_test_f",
     "reprobe_linear_few_test_f", "reprobe_knn_test_f", "reprobe_linear_test_r", "reprobe_linear_test",
     "reprobe_linear_few_test", "reprobe_knn_test", "mia_auc_features", "relearn_ratio",
 )  # fmt: skip
@@ -22,6 +23,8 @@ PROBES = {
     "reprobe_knn_test_f": "20 neighbours",
 }
 """Probes of the frozen extractor: how much of the removed class's test images they name, given the labels back."""
+STILL = 0.01
+"""Embeddings that moved less than this share of their spread are said not to have moved."""
 PERCENT = ("train", "test", "asr", "member", "reprobe")
 
 
@@ -63,10 +66,13 @@ def verdict(rows: Sequence[Row]) -> list[str]:
         same = _mean(rows, method, "cka_forget_original")
         if method in ("original", "retrain"):
             continue
+        moved = _mean(rows, method, "moved_forget")
         if _same_inside(rows, method):
             text = "its embeddings are the original's: the representation forgot nothing"
             if (black_box := _mean(rows, method, "test_f")) < 0.05:
                 text += f", although it names the class in {black_box:.1%} of tests"
+        elif moved < STILL:
+            text = f"it moved nothing: the forget images lie within {STILL:.0%} of where the original had them"
         elif same > 0.999:
             text = "it moved next to nothing: on the forget images its CKA to the original is still above .999"
         elif math.isnan(same):
@@ -80,8 +86,22 @@ def verdict(rows: Sequence[Row]) -> list[str]:
         share = _mean(rows, method, "member_share_outputs"), _mean(rows, "retrain", "member_share_outputs")
         if not any(map(math.isnan, share)):
             text += f"; {share[0]:.0%} of the forget images pass for members (retrained: {share[1]:.0%})"
+        text += way(rows, method)
         said.append(f"{method}: {text}.")
     return said + told_apart(rows)
+
+
+def way(rows: Sequence[Row], method: str) -> str:
+    """How far accuracy on the forget images went from the original's to the retrained one's, as a clause; none where
+    those two are alike, or not known.
+    """
+    found = [_mean(rows, name, "train_f") for name in ("original", method, "retrain")]
+    if any(map(math.isnan, found)) or abs(found[0] - found[2]) < 0.02:
+        return ""
+    share = (found[0] - found[1]) / (found[0] - found[2])
+    end = "less than half-way" if share < 0.5 else "beyond it" if share > 1.5 else "at least half-way"
+    before, after, gold = (f"{value:.0%}" for value in found)
+    return f"; on the forget images its accuracy is {after} (original {before}, retrained {gold}): {end}"
 
 
 def _same_inside(rows: Sequence[Row], method: str) -> bool:

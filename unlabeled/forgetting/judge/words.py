@@ -23,6 +23,7 @@ WORDS = {
     "mia_auc_features": ("attack on the embeddings, AUC", "0.5: the attacker learns nothing"),
     "member_share_outputs": ("images to forget that pass for members, by outputs", "near the retrained is good"),
     "member_share_features": ("images to forget that pass for members, by embeddings", "near the retrained is good"),
+    "moved_forget": ("how far the images to forget moved", "over the spread of their embeddings; 0: not at all"),
     "cka_forget_retrained": ("likeness to the retrained, images to forget", "CKA of embeddings; 1: forgot as it did"),
     "cka_forget_original": (
         "likeness to the original, images to forget",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -20,15 +21,25 @@ from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.training.stopping import OwnAnswers, UnseenError
 from unlabeled.forgetting.training.vae import EmbeddingVAE, train_vae
 
+RELEASED_EPOCHS = 20
+LEAST_STEPS = 800
+"""Of the default: 50 of 2,000 images are two steps a pass, and twenty passes over them leave a network as it was."""
+TEMPERATURES = {"data": 5.0, "class": 20.0, "noisy": 20.0}
+"""Of the released code, by what is to go (2-conv network)."""
+
 
 class LAFConfig(ForgetterConfig):
     """The defaults are the released settings for the CNN, except the decoder and the sampling noise."""
 
-    epochs: int = Field(default=20, ge=1, description="passes over the forget set")
+    epochs: int | None = Field(
+        default=None, ge=1, description="passes over the forget set; None: 20 as released, but at least 800 steps"
+    )
     batch_size: int = Field(default=32, ge=1, description="retain images, and forget images, in a step")
     lr_ue: float = Field(default=5e-5, gt=0, description="learning rate of the unlearning step")
     lr_ra: float = Field(default=1e-4, gt=0, description="learning rate of the alignment step")
-    temperature: float = Field(default=20.0, gt=0, description="tau of the alignment loss")
+    temperature: float | None = Field(
+        default=None, gt=0, description="tau of the alignment loss; None: as released, 5 (classes and wrong labels: 20)"
+    )
     phi: Literal["normalised", "squared"] = Field(
         default="normalised", description="'normalised': exp(m / (m + 1)) as released; 'squared': m itself"
     )
@@ -56,6 +67,16 @@ class LAFConfig(ForgetterConfig):
         default=0.05, ge=0, lt=1, description="stop=answers: the share of forget images that may still get one"
     )
     stop_every: int = Field(default=10, ge=1, description="steps between looks at the stopping rule")
+
+
+def passes(epochs: int | None, retain: int, forget: int, batch_size: int) -> int:
+    """Passes over the forget set: what was asked for, or the released number, and more where the set is small.
+
+    >>> passes(None, 48_000, 12_000, 32), passes(None, 1950, 50, 32), passes(3, 1950, 50, 32)
+    (20, 400, 3)
+    """
+    steps = -(-min(retain, forget) // batch_size)
+    return epochs if epochs is not None else max(RELEASED_EPOCHS, -(-LEAST_STEPS // steps))
 
 
 def phi(error: Tensor, form: Literal["normalised", "squared"]) -> Tensor:
@@ -108,7 +129,7 @@ class LAF(Forgetter[LAFConfig]):
         elif c.stop == "answers":
             weight = len(data.retain) / len(retain)
             rule = OwnAnswers(model, *original, weight, data, device, frame.seed, c.stop_share)
-        _alternate(model, ForgetData(retain, data.forget), original, vaes, frame, rule)
+        _alternate(model, replace(data, retain=retain), original, vaes, frame, rule)
         return model
 
 
@@ -142,6 +163,7 @@ def _alternate(
         vaes: of all embeddings, and of those of the forget images.
     """
     c, device = frame.config, frame.device
+    temperature = c.temperature or TEMPERATURES[data.task]
     unlearn, align = adam(model.parameters(), c.lr_ue), adam(model.parameters(), c.lr_ra)
 
     def noise(rows: int, *key: int | str) -> Tensor | None:
@@ -169,8 +191,9 @@ def _alternate(
             total += descend(loss, unlearn) / cut
             embeddings = model.embed(images)
             before = original[0][retain], original[1][forget]
-            descend(alignment_loss(embeddings[:cut], before[0], embeddings[cut:], before[1], c.temperature), align)
+            descend(alignment_loss(embeddings[:cut], before[0], embeddings[cut:], before[1], temperature), align)
             steps += 1
         return Epoch(float(total / steps))
 
-    run_epochs("laf", c.epochs, {"model": model, "unlearn": unlearn, "align": align}, epoch, frame.checkpoint)
+    epochs = passes(c.epochs, len(data.retain), len(data.forget), c.batch_size)
+    run_epochs("laf", epochs, {"model": model, "unlearn": unlearn, "align": align}, epoch, frame.checkpoint)

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlabeled.core import rng
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
+from unlabeled.forgetting.images import UnlabelledImages
 
 
 class SSDConfig(ForgetterConfig):
     """Dampen where the forget set matters ``alpha`` times more than all data do."""
 
-    alpha: float = Field(default=10.0, gt=0, description="selection: I_forget > alpha * I_all")
+    alpha: float | None = Field(
+        default=None,
+        gt=0,
+        description="selection: I_forget > alpha * I_all (released: 10); None: the smallest that leaves 99 % of the "
+        "answers on retain images as they are",
+    )
     dampening: float = Field(default=1.0, gt=0, description="lambda: weights shrink by lambda * I_all / I_forget")
     batch_size: int = Field(default=32, ge=1)
 
@@ -51,14 +60,59 @@ def dampen(model: Classifier, forget: Importance, everything: Importance, alpha:
     return selected
 
 
+ALPHAS = (100.0, 50.0, 20.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.2, 1.1)
+"""What is tried, from the mildest on."""
+AGREEMENT = 0.99
+LOOKED_AT = 512
+
+
+def smallest_alpha(
+    model: Classifier,
+    retain: UnlabelledImages,
+    forget: Importance,
+    everything: Importance,
+    frame: Frame[SSDConfig],
+) -> float:
+    """The smallest of :data:`ALPHAS` whose dampening leaves the network as it was on retain images.
+
+    That is: at most 1 % of them get another answer, or, where there is no head, their embeddings keep a cosine of .99
+    to the original's on average. Neither labels nor forget images nor a retrained network are looked at.
+    """
+    order = rng.numpy_generator("ssd", frame.seed).permutation(len(retain))[:LOOKED_AT]
+    some = retain.subset(np.sort(order).astype(np.int64))
+
+    def outputs(network: Classifier) -> Tensor:
+        return apply_head(network, embed_all(network, some, frame.device))
+
+    before, chosen = outputs(model), ALPHAS[0]
+    for alpha in ALPHAS:
+        trial = model.copy()
+        dampen(trial, forget, everything, alpha, frame.config.dampening)
+        after = outputs(trial)
+        if model.head is None:
+            alike = float(F.cosine_similarity(before, after).mean())
+        else:
+            alike = float((before.argmax(1) == after.argmax(1)).float().mean())
+        if not alike >= AGREEMENT:  # NaN is no agreement
+            break
+        chosen = alpha
+    return chosen
+
+
 def _run(
-    model: Classifier, config: SSDConfig, losses: Sequence[Callable[[], Iterable[Tensor]]], power: int
+    model: Classifier,
+    retained: UnlabelledImages,
+    frame: Frame[SSDConfig],
+    losses: Sequence[Callable[[], Iterable[Tensor]]],
+    power: int,
 ) -> Classifier:
     """``losses``: those of the retain batches, then those of the forget batches."""
     model.eval()
     (retain, n_retain), (forget, n_forget) = (importances(model, each(), power) for each in losses)
     everything = [(r + f) / (n_retain + n_forget) for r, f in zip(retain, forget, strict=True)]
-    dampen(model, [f / n_forget for f in forget], everything, config.alpha, config.dampening)
+    special = [f / n_forget for f in forget]
+    alpha = frame.config.alpha or smallest_alpha(model, retained, special, everything, frame)
+    dampen(model, special, everything, alpha, frame.config.dampening)
     return model
 
 
@@ -78,7 +132,7 @@ class SSD(Forgetter[SSDConfig]):
             for images, labels in sets[index].labelled_batches(frame.config.batch_size, frame.device):
                 yield F.cross_entropy(model(images), labels)
 
-        return _run(model, frame.config, [lambda: losses(0), lambda: losses(1)], power=2)
+        return _run(model, data.retain, frame, [lambda: losses(0), lambda: losses(1)], power=2)
 
 
 class LFSSD(Forgetter[SSDConfig]):
@@ -98,4 +152,4 @@ class LFSSD(Forgetter[SSDConfig]):
             for images in sets[index].batches(frame.config.batch_size, frame.device):
                 yield model(images).square().sum(1).mean()
 
-        return _run(model, frame.config, [lambda: losses(0), lambda: losses(1)], power=1)
+        return _run(model, data.retain, frame, [lambda: losses(0), lambda: losses(1)], power=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor
 
 from unlabeled.forgetting.classifier import Classifier
@@ -43,14 +42,12 @@ def train_paired(
     stage: str,
     loss_of: PairLoss,
     *,
-    mask: dict[str, Tensor] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> None:
     """Train ``model`` in place on the pairs of :func:`walk_pairs`.
 
     Args:
         loss_of: the loss of one pair, computed with ``model``.
-        mask: 0/1 tensors by parameter name; a parameter moves only where its mask is 1.
         stop: asked after each epoch.
     """
 
@@ -60,15 +57,5 @@ def train_paired(
         for rows in walk_pairs(data.retain, data.forget, config.batch_size, frame.key(stage, number)):
             yield loss_of(*rows)
 
-    masked = [] if mask is None else [(parameter, mask[name]) for name, parameter in model.named_parameters()]
-    # Adam adds weight decay to the gradient after the hook, where no mask can hold it.
-    optimiser = adam(model.parameters(), config.lr, config.weight_decay if mask is None else 0.0)
-
-    @torch.no_grad()
-    def hold(*_: object) -> None:
-        for parameter, allowed in masked:
-            if parameter.grad is not None:
-                parameter.grad.add_(parameter, alpha=config.weight_decay).mul_(allowed)
-
-    optimiser.register_step_pre_hook(hold)
+    optimiser = adam(model.parameters(), config.lr, config.weight_decay)
     train_epochs(stage, config.epochs, model, optimiser, losses, frame.checkpoint, stop)
