@@ -41,7 +41,7 @@ def method(name: str, **settings: Any) -> Method:
             "vit_tiny_patch16_224", in_chans=1, image_size=16, mean=MEAN, std=STD, seed=1, **arguments
         )
     else:
-        arguments = {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16), "stem_stride": 2}
+        arguments = {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16), "stem_stride": 1 if name == "spark" else 2}
         backbone = backbones.create(
             "resnet10_small", in_chans=1, image_size=16, mean=MEAN, std=STD, seed=1, **arguments
         )
@@ -71,6 +71,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "simmim": {"mask_unit": 8},
     "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "predictor_heads": 2},
     "data2vec": {"layers": 1},
+    "spark": {"decoder_dim": 16},
     "random_teacher": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
     "supervised": {},
 }

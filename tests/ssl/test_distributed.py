@@ -22,6 +22,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from unlabeled import backbones
 from unlabeled.core import dist
 from unlabeled.data import ImageSet
 from unlabeled.engine.batches import BatchStream, Schedule
@@ -59,6 +60,7 @@ SIZES = {
     "simmim": (8,),
     "ijepa": (8,),
     "data2vec": (8,),
+    "spark": (16,),
     "random_teacher": (8,),
     "supervised": (8,),
     "finetune": (8,),
@@ -83,6 +85,7 @@ SETTINGS = {
     "simmim": {"mask_unit": 4},
     "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "predictor_heads": 2, "momentum": 0.5},
     "data2vec": {"layers": 1, "momentum": 0.5},
+    "spark": {"decoder_dim": 8},
     "random_teacher": {**HEAD, "alpha": 0.3},
 }
 
@@ -92,6 +95,9 @@ def build(name):
     if name in ("mae", "simmim", "ijepa", "data2vec"):
         options = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 1}
         backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, in_chans=1, **options)
+    elif name == "spark":
+        small = {"layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8), "in_chans": 1, "image_size": 16}
+        backbone = backbones.create("resnet10_small", mean=(0.5,), std=(0.5,), **small)
     else:
         # timm's norm contains the activation; without momentum, running statistics are plain averages
         layers = [

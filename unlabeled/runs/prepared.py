@@ -76,6 +76,11 @@ def prepare(recipe: Recipe) -> Prepared:
         backbone.load_state_dict(given)  # instead of what MAE initialises by itself
     method.check(recipe.batch_size)
     if hardware.checkpoint_activations:
+        if not method.recomputes:
+            raise UserError(
+                f"the method '{recipe.method.name}' cannot compute blocks again; leave hardware.checkpoint_activations "
+                "out, and split batches with optimizer.accumulate if memory is short."
+            )
         blocks_of(method.backbone)
     return Prepared(images, info, method, Views(recipe.views, mean, std), hardware)
 

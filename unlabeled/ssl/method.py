@@ -214,6 +214,8 @@ class Method(nn.Module):
     """Whether a batch may be split into accumulated parts without changing the loss."""
     prepared_is_state: ClassVar[bool] = True
     """Whether what ``prepare`` makes is in the checkpoint; if not, it is made again when training resumes."""
+    recomputes: ClassVar[bool] = True
+    """Whether the backbone's blocks may be computed again in the backward pass."""
     random_start: ClassVar[bool] = False
     """Whether the method makes no sense from weights that were trained before."""
 

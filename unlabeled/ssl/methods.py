@@ -24,6 +24,7 @@ from unlabeled.ssl.simclr import SimCLR
 from unlabeled.ssl.simmim import SimMIM
 from unlabeled.ssl.simsiam import SimSiam
 from unlabeled.ssl.sla import SLA
+from unlabeled.ssl.spark import SparK
 from unlabeled.ssl.supcon import SupCon
 from unlabeled.ssl.supervised import Supervised
 from unlabeled.ssl.swav import SwAV
@@ -50,6 +51,7 @@ METHODS: dict[str, type[Method]] = {
     "simmim": SimMIM,
     "ijepa": IJEPA,
     "data2vec": Data2Vec,
+    "spark": SparK,
     "random_teacher": RandomTeacher,
     "distill": Distill,
     "supcon": SupCon,
