@@ -362,7 +362,7 @@ def test_folders_that_must_not_be_written_to(home: Path, tmp_path: Path) -> None
 
 def test_a_recipe_without_some_images_needs_the_right_split(home: Path) -> None:
     recipe = load_recipe(home / "classifier", ["data.without=/no/such.npz"])
-    with pytest.raises(UserError, match="no forget split"):
+    with pytest.raises(UserError, match="not a forget split"):
         pretrain(recipe, home / "x")
 
 
