@@ -11,6 +11,7 @@ __version__ = VERSION
 
 _HOME = {
     "Backbone": "unlabeled.backbones",
+    "Embedder": "unlabeled.runs.embedder",
     "FeatureBank": "unlabeled.probes",
     "Recipe": "unlabeled.recipes.schema",
     "UserError": "unlabeled.core.errors",
@@ -28,6 +29,7 @@ _HOME = {
 }
 __all__ = [
     "Backbone",
+    "Embedder",
     "FeatureBank",
     "Recipe",
     "UserError",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from unlabeled.probes import FeatureBank
     from unlabeled.recipes.resolve import load_recipe
     from unlabeled.recipes.schema import Recipe
+    from unlabeled.runs.embedder import Embedder
     from unlabeled.runs.embedding import embed
     from unlabeled.runs.models import load_backbone
     from unlabeled.verbs.finetune import finetune

@@ -166,3 +166,12 @@ def blocks(
 def like(result: Tensor, X: Any) -> Any:
     """Return ``result`` as what ``X`` is: a tensor on its device, or a numpy array."""
     return result.to(X.device) if isinstance(X, Tensor) else result.cpu().numpy()
+
+
+def shown(label: object) -> str:
+    """A label as it was written, not as numpy prints it.
+
+    >>> shown(np.array(["wolf"])[0])
+    "'wolf'"
+    """
+    return repr(label.item() if isinstance(label, np.generic) else label)

@@ -24,6 +24,7 @@ from unlabeled.probes.arrays import (
     device_of,
     encode,
     like,
+    shown,
 )
 from unlabeled.probes.features import FeatureBank
 
@@ -156,7 +157,7 @@ def at_least_two(classes: Labels, name: str) -> None:
         InputError: fewer than two classes.
     """
     if len(classes) < 2:
-        only = "" if not len(classes) else f" (only {classes[0]!r})"
+        only = "" if not len(classes) else f" (only {shown(classes[0])})"
         raise InputError(f"{name} needs labels of at least two classes, not {len(classes)} class{only}.")
 
 

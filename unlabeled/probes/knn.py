@@ -26,6 +26,7 @@ from unlabeled.probes.arrays import (
     device_of,
     encode,
     like,
+    shown,
     take,
 )
 from unlabeled.probes.base import Probe, ProbeWarning, class_codes
@@ -173,7 +174,7 @@ class KNNProbe(Probe):
         for values, label in zip(gone, labels.tolist(), strict=True):
             found = places.get((values.tobytes(), label))
             if not found:
-                raise InputError(f"cannot forget a row of class {label!r} that was never learned.")
+                raise InputError(f"cannot forget a row of class {shown(label)} that was never learned.")
             kept[found.pop()] = False
         if not kept.any():
             raise InputError("KNNProbe cannot forget every row it learned; make a new one.")

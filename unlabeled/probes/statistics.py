@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.core.device import send
-from unlabeled.probes.arrays import Features, InputError, Labels, block_rows, blocks, encode
+from unlabeled.probes.arrays import Features, InputError, Labels, block_rows, blocks, encode, shown
 from unlabeled.probes.base import class_codes
 from unlabeled.probes.exact import (
     FLUSH_ROWS,
@@ -162,7 +162,7 @@ class Statistics:
         for label, position, wanted in zip(present, at, count.tolist(), strict=True):
             have = int(self.count[position]) if position >= 0 else 0
             if wanted > have:
-                raise InputError(f"cannot forget {wanted} rows of class {label!r}: only {have} were learned.")
+                raise InputError(f"cannot forget {wanted} rows of class {shown(label)}: only {have} were learned.")
 
     def _grow(self, present: Labels) -> None:
         if len(self.classes) == 0:

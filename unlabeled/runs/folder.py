@@ -34,6 +34,10 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
+    def __repr__(self) -> str:
+        state = "finished" if self.finished() else "not finished" if self.exists() else "not begun"
+        return f"Run({str(self.folder)!r}, {state})"
+
     @property
     def backbone(self) -> Path:
         """The timm folder of the trained backbone; present when the run has finished."""

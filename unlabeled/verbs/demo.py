@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Demo:
     """What the demo measured and wrote."""
 
     out: Path
-    reports: list[dict[str, Any]]
+    reports: Sequence[dict[str, Any]]
     """Of the probes: the floors, then the pretrained backbone."""
     rows: list[Row]
     """Of the forgetting, a method each."""

@@ -19,6 +19,7 @@ from unlabeled.probes.scoring import judge
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.schema import Recipe
 from unlabeled.recipes.training_data import open_split, training_images
+from unlabeled.report.notebook import html_facts
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
@@ -33,10 +34,18 @@ class Finetuned(NamedTuple):
     run: Run
     result: dict[str, Any]
 
-    def __repr__(self) -> str:
+    @property
+    def accuracy(self) -> str:
+        """In percent, with its 95 % interval."""
         low, high = self.result["interval"]
-        figure = f"{100 * self.result['top1']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        return f"Finetuned({str(self.run.folder)!r}: {figure} of {self.result['n']} held-out images)"
+        return f"{100 * self.result['top1']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+    def __repr__(self) -> str:
+        return f"Finetuned({str(self.run.folder)!r}: {self.accuracy} of {self.result['n']} held-out images)"
+
+    def _repr_html_(self) -> str:
+        held = f"{self.accuracy} of {self.result['n']:,} held-out images of {self.result['data']}"
+        return html_facts({"run": self.run.folder, "right": held, "labelled images": self.result["labelled"]})
 
 
 def finetune(

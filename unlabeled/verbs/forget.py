@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from unlabeled.forgetting.methods import forgetter_class
 from unlabeled.forgetting.protocol import Protocol, Row
 from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.report.forgetting import save_pictures
+from unlabeled.report.notebook import html_facts
 from unlabeled.runs.ancestry import lineage_facts, not_covered
 from unlabeled.runs.copies import copies_of
 from unlabeled.runs.deletion import BY_IMAGE, Request, refuse_other_request, request_of
@@ -37,7 +39,7 @@ TIMES = ("seconds", "time_ratio")
 RETRAIN = "retrain"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forgotten:
     """Where the new model is, and what was measured."""
 
@@ -46,11 +48,18 @@ class Forgotten:
     verdict: list[str]
     description: str
 
+    def __repr__(self) -> str:
+        return f"Forgotten({str(self.run.folder)!r}: {self.description})"
+
+    def _repr_html_(self) -> str:
+        return html_facts({"forgotten": self.description, "run": self.run.folder}, self.verdict)
+
 
 def forget(
     model: str | Path,
-    what: str,
+    what: str | None = None,
     *,
+    paths: Sequence[str | Path] | None = None,
     data: str | None = None,
     data_dir: str | None = None,
     method: str = "laf",
@@ -68,6 +77,7 @@ def forget(
     Args:
         model: a run folder (with its classifier, if it has one), or a backbone folder. Never changed.
         what: the forget set: ``class:0``, ``random:10%``, ``indices:FILE``, …
+        paths: instead of it, the files of the images; the list is kept beside the new run, as ``OUT.txt``.
         data: the data the model was trained on; default: what the run says.
         data_dir: where data sets lie.
         method: which algorithm makes the new model; ``retrain``: the run's own recipe, without the images.
@@ -87,6 +97,10 @@ def forget(
     Raises:
         UserError: no such model, data, method, setting or forget set, or a folder that must not be written to.
     """
+    if (what is None) == (paths is None):
+        raise UserError("say what to forget: either a forget set such as 'class:0', or paths=[…].")
+    if what is None:
+        what, out = _listed(list(map(str, paths or ())), model, method, out)
     source = Run(model)
     names = [name for name in dict.fromkeys([method, *compare]) if name != RETRAIN]
     methods = {name: _method(name, settings if name == method else ()) for name in names}
@@ -133,6 +147,21 @@ def forget(
             else:
                 leaving.forgotten(home, methods[name], protocol.forgotten(methods[name], seed).model, seed)
     return Forgotten(folder, rows, said, split.description)
+
+
+def _listed(paths: list[str], model: str | Path, method: str, out: str | Path | None) -> tuple[str, str | Path]:
+    """Write a request's paths beside the run that will have forgotten them: ``files:OUT.txt``, and ``OUT``."""
+    if not paths or any("\n" in path or path.strip() != path or path.startswith("#") for path in paths):
+        raise UserError("paths=[…] wants the files of images, at least one, each a name that fits a line of text.")
+    text = "".join(f"{path}\n" for path in dict.fromkeys(paths))
+    if out is None:
+        digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        out = f"{str(model).rstrip('/')}-without-{len(paths)}-images-{digest}-{method}"
+    request = Path(f"{out}.txt")
+    if request.exists() and request.read_text(encoding="utf-8") != text:
+        raise UserError(f"{request} holds another request; choose another out.")
+    atomic_write_text(request, text)
+    return f"files:{request}", out
 
 
 def _with_copies(request: Request, original: Classifier, *, take: bool) -> tuple[Request, dict[str, Any] | None]:

@@ -18,11 +18,14 @@ from unlabeled.core.progress import progress, say
 from unlabeled.data import ImageSet
 from unlabeled.data.images import BadFile
 from unlabeled.data.loose import image_paths, open_files, paths_in
+from unlabeled.report.notebook import html_table
 from unlabeled.runs.image_classifier import ImageClassifier, open_classifier
 
 SCHEMA = "unlabeled.predict/1"
 COLUMNS = ("path", "class", "probability", "abstained", "likeliest", "unreadable")
 BATCH = 256
+SHOWN = 20
+"""Images that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,12 @@ class Predictions:
         parts += [f"{n} abstained"] if (n := int(self.abstained.sum())) else []
         parts += [f"{len(self.unreadable)} unreadable"] if self.unreadable else []
         return f"Predictions({len(self)} images: {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        first = self.rows()[:SHOWN]
+        rows = [[row["path"], row["class"] or "–", f"{row['probability']:.3f}"] for row in first]
+        more = f", the first {SHOWN}" if len(self) > SHOWN else ""
+        return html_table(["path", "class", "probability"], rows, f"{len(self):,} images{more}")
 
 
 def predict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from unlabeled.probes.catalog import SUITE
 from unlabeled.probes.suite import run_probes
 from unlabeled.recipes.schema import DataConfig
 from unlabeled.report import probe_chart
+from unlabeled.report.notebook import html_probes
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.folder import Run
 from unlabeled.runs.images import data_of, rule_of, splits_to_probe
@@ -34,8 +35,43 @@ SCHEMA = "unlabeled.probe/1"
 """Of the file that ``--json`` writes; docs/probes.md describes it."""
 
 
+class Measured(dict[str, Any]):
+    """The report of a model: plain data (docs/probes.md) that shows itself."""
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name} {100 * found['top1']:.1f} %" for name, found in self["probes"].items())
+        return f"Measured({self['model']!r} on {self['data']!r}: {figures})"
+
+    def _repr_html_(self) -> str:
+        return html_probes([self])
+
+
+class Compared(list[Measured]):
+    """The reports of several models, as one table."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+    def _repr_html_(self) -> str:
+        return html_probes(self)
+
+
+# fmt: off
+@overload
 def probe(
-    model: str | Path,
+    model: str | Path, data: str | None = ..., *, data_dir: str | None = ...,
+    probes: Sequence[str] = ..., layer: str | None = ..., pool: str | None = ..., calibrate: bool = ...,
+    protocols: Protocols = ..., seed: int = ..., like: str | None = ...,
+) -> Measured: ...
+@overload
+def probe(
+    model: list[Any] | tuple[Any, ...], data: str | None = ..., *, data_dir: str | None = ...,
+    probes: Sequence[str] = ..., layer: str | None = ..., pool: str | None = ..., calibrate: bool = ...,
+    protocols: Protocols = ..., seed: int = ..., like: str | None = ...,
+) -> Compared: ...
+# fmt: on
+def probe(
+    model: str | Path | list[Any] | tuple[Any, ...],
     data: str | None = None,
     *,
     data_dir: str | None = None,
@@ -46,13 +82,14 @@ def probe(
     protocols: Protocols = NO_PROTOCOLS,
     seed: int = 0,
     like: str | None = None,
-) -> dict[str, Any]:
-    """Measure what a frozen model knows of a labelled data set.
+) -> Measured | Compared:
+    """Measure what a frozen model, or each of several, knows of a labelled data set.
 
     Everything that is chosen (learning rate, k, …) is chosen on the training split; the test split is read once.
 
     Args:
-        model: a run folder, ``local-dir:PATH``, ``hf-hub:ID``, ``timm:NAME``, ``random:NAME`` or ``pixels``.
+        model: a run folder, ``local-dir:PATH``, ``hf-hub:ID``, ``timm:NAME``, ``random:NAME`` or ``pixels``; or a list
+            of these.
         data: a data set; default: what the run was trained on, else ``fashion-mini``.
         data_dir: where data sets lie.
         probes: names from ``unlabeled.probes.catalog.SUITE``.
@@ -64,8 +101,8 @@ def probe(
         like: a run whose data a model is probed on that has none of its own (``pixels``, ``random:NAME``, …).
 
     Returns:
-        A JSON-able report: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen), and what
-        ``protocols`` asked for: ``few_labels``, ``incremental``, ``episodes`` (docs/probes.md).
+        A report a model, which JSON can hold: ``model``, ``data``, ``probes`` (accuracy, interval, what was chosen),
+        and what ``protocols`` asked for: ``few_labels``, ``incremental``, ``episodes`` (docs/probes.md).
 
     Raises:
         UserError: there is no such model or data, it has no labels, or a probe is unknown.
@@ -75,6 +112,12 @@ def probe(
     for wanted in probes:
         if wanted not in SUITE:
             raise UserError(f"there is no probe '{wanted}'.{nearest(wanted, SUITE)}")
+    if isinstance(model, list | tuple):
+        _check_models(model)
+        like = like or next((str(one) for one in model if Run(one).exists()), None)
+        same: dict[str, Any] = {"data_dir": data_dir, "probes": probes, "layer": layer, "pool": pool, "seed": seed}
+        same |= {"calibrate": calibrate, "protocols": protocols, "like": like}
+        return Compared(probe(one, data, **same) for one in model)
     if layer is None and pool is None and Run(model).exists():
         features = Run(model).recipe().features
         layer, pool = features.layer, features.pool
@@ -98,7 +141,7 @@ def probe_model(
     calibrate: bool = False,
     protocols: Protocols = NO_PROTOCOLS,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Measured:
     """As :func:`probe`, for a model and data sets that are already open."""
     protocols.check(train.require_labels("probing"), test.require_labels("probing"), seed)
     say(f"probing {name} on {train.name}")
@@ -109,7 +152,15 @@ def probe_model(
     train_bank, test_bank = (bank_of(model, images) for images in (train, test))
     report = run_probes(train_bank, test_bank, probes=list(probes), seed=seed, device=str(chosen()))
     more = protocols.run(train_bank, test_bank, tuple(probes), seed, str(chosen()))
-    return {"model": name, "data": train.name, "dimension": train_bank.dim, **report.asdict(), **more}
+    return Measured(model=name, data=train.name, dimension=train_bank.dim, **report.asdict(), **more)
+
+
+def _check_models(models: Sequence[str | Path]) -> None:
+    """See that all models are there before the first is measured."""
+    if not models:
+        raise UserError("name at least one model to probe: a run folder, timm:NAME, random:NAME, a path or pixels.")
+    for model in models:
+        check_model(str(model))
 
 
 def _calibrated(model: Backbone | Pixels, batches: list[torch.Tensor]) -> Backbone | Pixels:
@@ -143,10 +194,7 @@ def probe_each(models: Sequence[str], *, json_file: Path | None = None, **settin
     The file holds ``{schema, reports: [report of a model]}`` and gets a picture beside it (docs/probes.md).
     A teacher (or student) that a run kept beside its backbone follows it, for which of them is better is the question.
     """
-    if not models:
-        raise UserError("name at least one model to probe: a run folder, timm:NAME, random:NAME, a path or pixels.")
-    for model in models:  # a mistake in the last name is said before the first model is measured
-        check_model(str(model))
+    _check_models(models)
     if json_file is not None:
         expect_file(json_file, "probes.json")
     with dist.joined():
