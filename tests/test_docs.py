@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ("index.md", "own_images.md", "existing_models.md", "probe_table.md", "deletion.md", "probes.md", "evaluate.md")
+PAGES = (
+    "index.md",
+    "own_images.md",
+    "fine_tune.md",
+    "existing_models.md",
+    "probe_table.md",
+    "deletion.md",
+    "probes.md",
+    "evaluate.md",
+)
 """In the order in which a reader meets them: later ones use the runs of earlier ones."""
+SEARCHED = {"predict": "fine_tune", "label": "fine_tune", "fine-tune": "fine_tune", "neighbours": "own_images"}
+"""Words that a reader looks for, and the guide whose headings hold them."""
 ELSEWHERE = {page.name for page in DOCS.glob("add_a_*.md")}
 """Pages whose blocks have a test of their own, tests/test_how_to.py."""
 
@@ -86,6 +98,10 @@ def test_the_site_builds_without_warnings_and_fetches_nothing(tmp_path: Path) ->
         text = page.read_text(encoding="utf-8")
         assert not fetched.search(text), page
         assert not re.search(r":(attr|class|data|func|meth|mod):<", text), page
+    entries = json.loads((tmp_path / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    for word, guide in SEARCHED.items():
+        titles = [entry["title"].lower() for entry in entries if entry["location"].startswith(f"{guide}/")]
+        assert any(word in title for title in titles), f"a search for '{word}' does not lead to {guide}"
     methods = (tmp_path / "methods" / "index.html").read_text(encoding="utf-8")
     assert methods.count("<math") > 20
     assert "arithmatex" not in methods
