@@ -75,6 +75,11 @@ def test_every_probe_has_its_bars(make_content: Make) -> None:
     assert text.count('class="bar r0"') == len(names)
 
 
+def test_a_matrix_of_many_classes_scrolls_by_itself() -> None:
+    text = confusion(Confusion("linear", [f"class {i}" for i in range(20)], np.eye(20, dtype=np.int64)))
+    assert '<div class="wide"><table class="confusion">' in text
+
+
 def test_measures_of_forgetting_are_said_in_words(make_content: Make) -> None:
     text = page([make_content()])
     assert "accuracy, test images of the class forgotten<small>" in text

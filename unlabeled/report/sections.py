@@ -148,7 +148,7 @@ def confusion(matrix: Confusion) -> Markup:
         body.append(tag("tr", tag("th", name, scope="row"), cells))
     head = tag("tr", tag("td"), [tag("th", tag("span", name), scope="col") for name in names])
     table = tag("table", tag("thead", head), tag("tbody", body), class_="confusion")
-    return tag("figure", tag("figcaption", matrix.title), table)
+    return tag("figure", tag("figcaption", matrix.title), tag("div", table, class_="wide"))
 
 
 def confusions(runs: Sequence[RunContent]) -> Markup:

@@ -34,7 +34,7 @@ WORDS = {
     "rus": ("representation unlearning score", "both likenesses to the retrained in one; 1 is ideal"),
     "relearn_steps": ("steps to learn them again", "few: much of them is still inside"),
     "relearn_ratio": ("steps to learn them again, over the retrained's", "1: as new to it as to the retrained"),
-    "images_forget": ("images to forget that were measured", "few images make every figure above uncertain"),
+    "images_forget": ("images to forget that were measured", "few images make every figure here uncertain"),
 }
 """Title and meaning by measure."""
 _PROBES = {
