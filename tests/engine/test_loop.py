@@ -35,7 +35,7 @@ def images() -> ImageSet:
 
 
 def method(name: str, **settings: Any) -> Method:
-    if name in ("mae", "simmim", "ijepa", "data2vec"):
+    if name in ("mae", "simmim", "ijepa", "data2vec", "ibot", "dinov2"):
         arguments = {"patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 2}
         backbone = backbones.create(
             "vit_tiny_patch16_224", in_chans=1, image_size=16, mean=MEAN, std=STD, seed=1, **arguments
@@ -64,6 +64,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lejepa": {"projection_dim": 8, "hidden_dim": 16},
     "visreg": {"projection_dim": 8, "hidden_dim": 16},
     "dino": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
+    "ibot": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
+    "dinov2": {"output_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8},
     "ncl": {},
     "supcon": {},
     "sla": {},

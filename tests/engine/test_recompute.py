@@ -28,15 +28,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "byol": {"hidden_dim": 16},
     "simsiam": {"projection_dim": 16},
     "swav": {"prototypes": 6, "queue": 12},
+    "ibot": {"output_dim": 12, "hidden_dim": 16, "bottleneck_dim": 8},
+    "dinov2": {"output_dim": 12, "hidden_dim": 16, "bottleneck_dim": 8},
 }
 WHOLE = sorted(name for name, method in METHODS.items() if issubclass(method, WholeBatchMethod))
 
 
 def build(name: str) -> WholeBatchMethod:
     torch.manual_seed(0)
-    backbone = backbones.create(
-        "resnet10_small", in_chans=1, image_size=8, mean=(0.5,), std=(0.5,), layers=(1, 1, 1, 1), channels=(4, 4, 8, 8)
-    )
+    shape: dict[str, Any] = {"in_chans": 1, "image_size": 8, "mean": (0.5,), "std": (0.5,)}
+    if name in ("ibot", "dinov2"):
+        small = {"patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2}
+        backbone = backbones.create("vit_tiny_patch16_224", **shape, **small)
+    else:
+        backbone = backbones.create("resnet10_small", **shape, layers=(1, 1, 1, 1), channels=(4, 4, 8, 8))
     settings = SETTINGS.get(name, {"projection_dim": 8})
     found = METHODS[name](METHODS[name].Config(**settings), backbone, INFO).double()
     assert isinstance(found, WholeBatchMethod)

@@ -56,6 +56,8 @@ SIZES = {
     "swav with a queue": (8, 8, 5),
     "dino": (8, 8, 5),
     "dino with norms": (8, 8, 5),
+    "ibot": (8, 8, 4),
+    "dinov2": (8, 8, 4),
     "mae": (8,),
     "simmim": (8,),
     "ijepa": (8,),
@@ -81,6 +83,8 @@ SETTINGS = {
     "swav with a queue": {"prototypes": 6, "projection_dim": 8, "queue": 14, "freeze_steps": 0},
     "dino": {**HEAD, "freeze_epochs": 0, "momentum": 0.5},
     "dino with norms": {**HEAD, "hidden_norm": True, "momentum": 0.5},
+    "ibot": {**HEAD, "freeze_epochs": 0, "momentum": 0.5},
+    "dinov2": {**HEAD, "freeze_epochs": 0, "momentum": 0.5, "mask_share": 0.2},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "simmim": {"mask_unit": 4},
     "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "predictor_heads": 2, "momentum": 0.5},
@@ -92,8 +96,9 @@ SETTINGS = {
 
 def build(name):
     torch.manual_seed(0)
-    if name in ("mae", "simmim", "ijepa", "data2vec"):
+    if name in ("mae", "simmim", "ijepa", "data2vec", "ibot", "dinov2"):
         options = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 1}
+        options["dynamic_img_size"] = len(SIZES[name]) > 1
         backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, in_chans=1, **options)
     elif name == "spark":
         small = {"layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8), "in_chans": 1, "image_size": 16}

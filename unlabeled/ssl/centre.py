@@ -47,9 +47,10 @@ class Centre(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the centre towards the mean of what all ranks noted."""
+        """Move the centre towards the mean of what all ranks noted; it stays where they noted nothing."""
         total = dist.all_reduce_sum(self.seen.clone())
-        self.value.lerp_(total[:-1] / total[-1].clamp(min=1), 1 - self.momentum)
+        mean, noted = total[:-1] / total[-1].clamp(min=1), (total[-1] > 0).to(total)
+        self.value.lerp_(mean, noted * (1 - self.momentum))
         self.seen.zero_()
 
 

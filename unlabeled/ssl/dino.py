@@ -21,6 +21,7 @@ from unlabeled.ssl.self_distillation import SelfDistillation, SelfDistillationCo
 class DINOConfig(SelfDistillationConfig):
     name: Literal["dino"] = "dino"
     centre_momentum: float = Field(0.9, ge=0, lt=1, description="m of the moving average of the teacher's logits")
+    hidden_norm: bool = Field(False, description="BatchNorm in the head's hidden layers; for ResNets on small data")
 
 
 class DINO(SelfDistillation):
@@ -31,6 +32,10 @@ class DINO(SelfDistillation):
     def __init__(self, config: DINOConfig, backbone: nn.Module, info: DataInfo) -> None:
         super().__init__(config, backbone, info)
         self.centre = Centre(config.output_dim, config.centre_momentum)
+
+    def make_head(self) -> nn.Module:
+        head: nn.Module = self.config.head(self.embedding_dim, self.config.hidden_norm)
+        return head
 
     def forward(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         crops, config = batch.views, self.config

@@ -6,9 +6,11 @@ from unlabeled.ssl.barlow_twins import BarlowTwins
 from unlabeled.ssl.byol import BYOL
 from unlabeled.ssl.data2vec import Data2Vec
 from unlabeled.ssl.dino import DINO
+from unlabeled.ssl.dinov2 import DINOv2
 from unlabeled.ssl.distill import Distill
 from unlabeled.ssl.finetune import Finetune
 from unlabeled.ssl.gsimclr import GSimCLR
+from unlabeled.ssl.ibot import IBOT
 from unlabeled.ssl.ijepa import IJEPA
 from unlabeled.ssl.lejepa import LeJEPA
 from unlabeled.ssl.mae import MAE
@@ -47,6 +49,8 @@ METHODS: dict[str, type[Method]] = {
     "visreg": VISReg,
     "swav": SwAV,
     "dino": DINO,
+    "ibot": IBOT,
+    "dinov2": DINOv2,
     "mae": MAE,
     "simmim": SimMIM,
     "ijepa": IJEPA,

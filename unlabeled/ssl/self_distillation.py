@@ -31,9 +31,8 @@ class SelfDistillationConfig(TeacherConfig):
     hidden_dim: int = Field(2048, ge=1, description="width of the head's hidden layers")
     bottleneck_dim: int = Field(256, ge=1, description="size of the head's normalised bottleneck")
     weight_norm: bool = Field(True, description="unit-length rows in the head's last layer")
-    hidden_norm: bool = Field(False, description="BatchNorm in the head's hidden layers; for ResNets on small data")
 
-    def head(self, in_dim: int) -> DistillationHead:
+    def head(self, in_dim: int, hidden_norm: bool = False) -> DistillationHead:
         """A new head on embeddings of size ``in_dim``."""
         return DistillationHead(
             in_dim,
@@ -41,7 +40,7 @@ class SelfDistillationConfig(TeacherConfig):
             self.bottleneck_dim,
             self.output_dim,
             weight_norm=self.weight_norm,
-            hidden_norm=self.hidden_norm,
+            hidden_norm=hidden_norm,
         )
 
     def teacher_temperature_at(self, step: Step) -> float:
@@ -89,12 +88,18 @@ class SelfDistillation(Method):
 
     def __init__(self, config: SelfDistillationConfig, backbone: nn.Module, info: DataInfo) -> None:
         super().__init__(config, backbone, info)
-        self.head = config.head(self.embedding_dim)
+        self.head = self.make_head()
         self.teacher = MomentumTeacher(backbone, self.head)
+
+    def make_head(self) -> nn.Module:
+        """What stands on the backbone, made of one or several distillation heads."""
+        head: nn.Module = self.config.head(self.embedding_dim)
+        return head
 
     def last_layers(self) -> list[nn.Parameter]:
         """What stays as it was drawn in the first epochs."""
-        return list(self.head.last.parameters())
+        heads = [part for part in self.head.modules() if isinstance(part, DistillationHead)]
+        return [weight for head in heads for weight in head.last.parameters()]
 
     def after_backward(self, step: Step) -> None:
         if step.epoch < self.config.freeze_epochs:

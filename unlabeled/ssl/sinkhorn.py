@@ -18,14 +18,16 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     ``1 / B`` of the total mass. B is the global batch: sums and the subtracted maximum run over all ranks.
 
     Args:
-        scores: ``(b, K)`` cosines of this rank's projections with the prototypes.
+        scores: ``(b, K)`` cosines of this rank's projections with the prototypes. Ranks may have
+            different numbers of rows, or none.
         epsilon: smoothness of the codes.
         iterations: how often both are made equal.
 
     Returns:
         ``(b, K)`` codes; every row sums to 1.
     """
-    highest = dist.gather(scores.max().view(1)).max()
+    own = scores.max() if len(scores) else scores.new_full((), -torch.inf)
+    highest = dist.gather(own.view(1)).max()
     codes = torch.exp((scores - highest) / epsilon)
     codes /= dist.all_reduce_sum(codes.sum())
     for _ in range(iterations):
