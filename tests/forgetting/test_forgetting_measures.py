@@ -73,6 +73,23 @@ def test_the_balanced_attack_is_at_chance_on_equals_and_certain_on_opposites() -
     assert half.auc == pytest.approx(0.760, abs=0.03)
 
 
+def test_attacks_have_an_interval_and_are_not_given_for_few_images() -> None:
+    random = np.random.default_rng(0)
+    few = attacks.balanced_attack(random.normal(size=(19, 2)), random.normal(size=(500, 2)))
+    assert math.isnan(few.auc)
+    assert math.isnan(few.accuracy)
+    assert all(map(math.isnan, few.interval))
+    # Hanley and McNeil's own example: AUC .893 of 51 abnormal and 58 normal images has a standard error of .032.
+    low, high = attacks.auc_interval(0.893, 51, 58)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.032, abs=0.002)
+    held = 0
+    for _ in range(200):  # scores of two normals, d apart: the AUC is Phi(d / sqrt 2)
+        a, b = random.normal(size=60) + 1, random.normal(size=60)
+        low, high = attacks.auc_interval(float((a[:, None] > b).mean()), 60, 60)
+        held += low <= 0.7602 <= high
+    assert 180 <= held <= 199, "95 % of 200"
+
+
 def test_matching_makes_classes_useless_to_an_attack() -> None:
     labels, other = np.repeat([0, 1], [90, 10]), np.repeat([0, 1, 2], [20, 80, 50])
     left, right = attacks.matched(labels, other)

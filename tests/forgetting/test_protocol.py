@@ -13,7 +13,16 @@ from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.images import LabelledImages
 from unlabeled.forgetting.judge.evaluate import Evaluator, Task
-from unlabeled.forgetting.judge.tables import ACCURACY, PROBES, REPRESENTATION, table, told_apart, values, verdict
+from unlabeled.forgetting.judge.tables import (
+    ACCURACY,
+    LEAKAGE,
+    PROBES,
+    REPRESENTATION,
+    table,
+    told_apart,
+    values,
+    verdict,
+)
 from unlabeled.forgetting.judge.words import WORDS
 from unlabeled.forgetting.methods.laf import LAF, LAFConfig
 from unlabeled.forgetting.methods.retrain import Retrain, RetrainConfig
@@ -162,6 +171,8 @@ def test_tables_show_means_and_leave_out_what_nobody_has(task: Task) -> None:
     assert "| a | 60.0 ± 10.0 | 0.30 ± 0.05 | 0.50 ± 0.00 |" in shown
     assert "| b | – | – | 0.50 |" in shown
     assert values(rows, "a", "seconds") == [2.0, 2.0]
+    attacked = [row("a", 0, mia_auc_outputs=0.625, mia_auc_outputs_low=0.5, mia_auc_outputs_high=0.75)]
+    assert "| a | 0.62 [0.50, 0.75] |" in table(attacked, LEAKAGE)
     assert np.isnan(rows[2].measures["test"])
 
 

@@ -147,11 +147,11 @@ def show_forgotten(forgotten: Forgotten) -> str:
 
 def show_forgetting(rows: Sequence[Row], description: str, said: Sequence[str] | None = None) -> str:
     """Accuracies, leakage and the representation of every method, and what they say in words."""
-    from unlabeled.forgetting.judge.tables import cell, values, verdict
+    from unlabeled.forgetting.judge.tables import figure, values, verdict
 
     methods = list(dict.fromkeys(row.method for row in rows))
     columns = {k: v for k, v in FORGETTING.items() if any(values(rows, method, k) for method in methods)}
-    lines = [[method, *(cell(values(rows, method, k), k) for k in columns)] for method in methods]
+    lines = [[method, *(figure(rows, method, k) for k in columns)] for method in methods]
     sentences = [f"  {line}" for line in (verdict(rows) if said is None else said)]
     title = f"{description}; accuracies and shares in %"
     return "\n".join([table(["method", *columns.values()], lines, title), "", *sentences])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,20 @@ from unlabeled.core import rng
 Array = np.ndarray[Any, Any]
 
 
+LEAST_IMAGES = 20
+"""Of either side: with fewer, an attack that learned nothing has an AUC anywhere between .3 and .7."""
+
+
 @dataclass(frozen=True)
 class Attack:
-    """A balanced attack's success: 0.5 is chance for both; ``scores`` are P(member) of members, then of others."""
+    """A balanced attack's success: 0.5 is chance for both; ``scores`` are P(member) of members, then of others.
+
+    ``interval`` holds the AUC with 95 % confidence.
+    """
 
     accuracy: float
     auc: float
+    interval: tuple[float, float]
     member_scores: Array
     other_scores: Array
 
@@ -47,18 +56,35 @@ def balanced_attack(members: Array, others: Array, *, seed: int = 0, limit: int 
     Args:
         members: ``(M, D)`` features of images that were trained on (or are claimed forgotten).
         others: ``(O, D)`` features of images that were not, of the same kind.
+
+    Returns:
+        All of it NaN where there are fewer than :data:`LEAST_IMAGES` on a side.
     """
     count = min(len(members), len(others), limit)
     generator = rng.numpy_generator("attack", seed)
     chosen = [x[np.sort(generator.permutation(len(x))[:count])] for x in (members, others)]
     x, y = np.concatenate(chosen), np.repeat([1, 0], count)
-    if count < 5:
-        return Attack(float("nan"), float("nan"), np.empty(0), np.empty(0))
+    if count < LEAST_IMAGES:
+        return Attack(math.nan, math.nan, (math.nan, math.nan), np.empty(0), np.empty(0))
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
     scores = cross_val_predict(model, x, y, cv=folds, method="predict_proba")[:, 1]
     correct = balanced_accuracy_score(y, scores > 0.5)
-    return Attack(float(correct), float(roc_auc_score(y, scores)), scores[:count], scores[count:])
+    auc = float(roc_auc_score(y, scores))
+    return Attack(float(correct), auc, auc_interval(auc, count, count), scores[:count], scores[count:])
+
+
+def auc_interval(auc: float, members: int, others: int) -> tuple[float, float]:
+    """95 % interval of an AUC from so many members and others (Hanley and McNeil 1982, equations 1 and 2).
+
+    >>> low, high = auc_interval(0.5, 50, 50)
+    >>> round(low, 3), round(high, 3)
+    (0.386, 0.614)
+    """
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (members - 1) * (q1 - auc**2) + (others - 1) * (q2 - auc**2)
+    half = 1.959964 * math.sqrt(max(spread, 0.0) / (members * others))
+    return max(0.0, auc - half), min(1.0, auc + half)
 
 
 def matched(labels: Array, other_labels: Array, seed: int = 0) -> tuple[Array, Array]:

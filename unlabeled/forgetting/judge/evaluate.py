@@ -187,6 +187,8 @@ class Evaluator:
         return {
             f"mia_accuracy_{name}": attack.accuracy,
             f"mia_auc_{name}": attack.auc,
+            f"mia_auc_{name}_low": attack.interval[0],
+            f"mia_auc_{name}_high": attack.interval[1],
             f"member_share_{name}": float((scores > 0.5).mean()),
         }
 

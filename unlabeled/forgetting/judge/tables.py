@@ -47,13 +47,23 @@ def cell(numbers: Sequence[float], measure: str) -> str:
     return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(numbers) > 1 else "")
 
 
+def figure(rows: Sequence[Row], method: str, measure: str) -> str:
+    """:func:`cell` of a method; one seed's attack is followed by its interval."""
+    found = values(rows, method, measure)
+    text = cell(found, measure)
+    ends = [values(rows, method, f"{measure}_{end}") for end in ("low", "high")]
+    if len(found) == 1 and all(ends):
+        text += f" [{cell(ends[0], measure)}, {cell(ends[1], measure)}]"
+    return text
+
+
 def table(rows: Sequence[Row], measures: Sequence[str]) -> str:
     """A Markdown table with a line a method, in order of appearance; measures that no row has are left out."""
     methods = list(dict.fromkeys(row.method for row in rows))
     shown = [m for m in measures if any(values(rows, method, m) for method in methods)]
     lines = ["| method | " + " | ".join(shown) + " |", "|---|" + "---:|" * len(shown)]
     for method in methods:
-        cells = " | ".join(cell(values(rows, method, m), m) for m in shown)
+        cells = " | ".join(figure(rows, method, m) for m in shown)
         lines.append(f"| {method} | {cells} |")
     return "\n".join(lines)
 
