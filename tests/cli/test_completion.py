@@ -29,7 +29,7 @@ def test_the_last_of_several_names_is_completed() -> None:
 
 
 TYPED = {
-    "unlabeled pr": "pretrain probe",
+    "unlabeled pr": "pretrain probe predict",
     "unlabeled pretrain --ov": "--overwrite",
     "unlabeled pretrain mae": "mae-imagenet mae",
     "unlabeled probe run --probes knn,li": "knn,linear",
