@@ -4,9 +4,10 @@
     pip download --no-deps scikit-image && unzip -q scikit_image-*.whl 'skimage/data/*'
     python benchmarks/tuxpaint.py --stamps stamps/usr/share/tuxpaint/stamps --pictures skimage/data [--epochs 5]
 
-The folder has 796 drawings and photographs with transparency in 16 class folders (Debian's `tuxpaint-stamps-default`,
-sizes from 8 to over 1,000 pixels) beside their sounds and texts, and 11 pictures of scikit-image, gray and RGB, PNG and
-JPEG, as a class of their own. Each command is a process of its own; the walk stops at the first that stumbles.
+The folder has 796 drawings and photographs, most with transparency, in 16 class folders (Debian's
+`tuxpaint-stamps-default`, sides of 7 to 2,348 pixels) beside their sounds and texts, and 11 pictures of scikit-image,
+gray and RGB, PNG and JPEG, as a class of their own. Each command is a process of its own; the walk stops at the first
+that stumbles.
 """
 
 from __future__ import annotations
