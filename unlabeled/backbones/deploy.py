@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from unlabeled.backbones.features import Backbone
@@ -29,6 +30,8 @@ TOLERANCE = 1e-4
 """How far an exported model's numbers may lie from torch's, relative to the largest value where that exceeds 1."""
 CHECKED_BATCHES = (1, 3, 8)
 OPSET = 18
+OLD_EXPORTER = Version(torch.__version__) < Version("2.7")
+"""Before, the exporter of whole programs cannot express a batch normalisation."""
 
 
 class Deployed(nn.Module):
@@ -118,6 +121,42 @@ def torchscript(deployed: Deployed, path: Path) -> None:
     written(path, write)
 
 
+def _exported_onnx(deployed: Deployed, file: str, output: str) -> None:
+    batch = torch.export.Dim("batch", min=1, max=1 << 20)
+    program: Any = torch.onnx.export(
+        deployed,
+        (_example(deployed, 2),),
+        dynamo=True,
+        dynamic_shapes={"images": {0: batch}},
+        input_names=["images"],
+        output_names=[output],
+        opset_version=OPSET,
+        verbose=False,
+    )
+    if deployed.classes:
+        program.model.metadata_props["classes"] = json.dumps(deployed.classes, ensure_ascii=False)
+    program.save(file, external_data=False)
+
+
+def _traced_onnx(deployed: Deployed, file: str, output: str) -> None:
+    import onnx as format
+
+    torch.onnx.export(
+        deployed,
+        (_example(deployed, 2),),
+        file,
+        dynamo=False,
+        dynamic_axes={"images": {0: "batch"}, output: {0: "batch"}},
+        input_names=["images"],
+        output_names=[output],
+        opset_version=OPSET,
+    )
+    if deployed.classes:
+        model = format.load(file)
+        format.helper.set_model_props(model, {"classes": json.dumps(deployed.classes, ensure_ascii=False)})
+        format.save(model, file)
+
+
 def onnx(deployed: Deployed, path: Path) -> None:
     """Write an ONNX file (``images`` to ``embedding`` or ``logits``); the names of the classes are in its metadata.
 
@@ -130,22 +169,12 @@ def onnx(deployed: Deployed, path: Path) -> None:
     onnxruntime: Any = extra("onnxruntime", "onnx", "--to onnx")
 
     def write(temporary: str) -> None:
-        batch = torch.export.Dim("batch", min=1, max=1 << 20)
         try:
             with _silent(), torch.no_grad():
-                program: Any = torch.onnx.export(
-                    deployed,
-                    (_example(deployed, 2),),
-                    dynamo=True,
-                    dynamic_shapes={"images": {0: batch}},
-                    input_names=["images"],
-                    output_names=[output],
-                    opset_version=OPSET,
-                    verbose=False,
-                )
-                if deployed.classes:
-                    program.model.metadata_props["classes"] = json.dumps(deployed.classes, ensure_ascii=False)
-                program.save(temporary, external_data=False)
+                if OLD_EXPORTER:
+                    _traced_onnx(deployed, temporary, output)
+                else:
+                    _exported_onnx(deployed, temporary, output)
         except Exception as error:  # the exporter raises many kinds, all of which mean the same to the user
             reason = first_line(error)
             raise UserError(f"this network cannot be written as ONNX ({reason}); export to timm.") from error
