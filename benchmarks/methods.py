@@ -44,9 +44,10 @@ def method_rows() -> list[str]:
 def start_of(where: Where, name: str) -> str:
     """The name of the row of a recipe's random start: recipes with the same network share one."""
     recipe = where.recipe(name, 0)
-    shape = "".join(f", {key} {value}" for key, value in sorted(recipe.backbone.args.items()) if key != "stem_stride")
+    args = recipe.backbone.args.items()
+    shape = "".join(f", {key} {value}" for key, value in sorted(args) if key not in ("stem_stride", "dynamic_img_size"))
     layer = f", {recipe.features.layer}" if recipe.features.layer else ""
-    return f"random {recipe.backbone.name}{shape if len(shape) < 30 else ''}{layer}"
+    return f"random {recipe.backbone.name}{shape}{layer}"
 
 
 def stale(kept: Any, now: Any) -> bool:
