@@ -34,20 +34,33 @@ _SAMPLE = 256
 _MOST_NOISE = 4_000_000_000
 """Bytes of noise that are made at most, as it is made in memory."""
 
-FORMATS = {
-    "folder:PATH": "images at any depth (a bare path will do); class subfolders and train/ + test/ are honoured",
-    "csv:FILE": "a table with a column path|file|filename|image and perhaps label|class|target and split",
-    "parquet:FILE": "the same as a Parquet file (needs the extra 'tables')",
-    "npz:FILE": "numpy arrays images|x|X and labels|y, or x_train, y_train, x_test, y_test",
+
+class Reader(NamedTuple):
+    """A kind of source, known by a prefix (``csv:FILE``) or by the end of a file's name."""
+
+    read: Callable[..., Listing]
+    takes: str
+    description: str = ""
+    """For `unlabeled data`; a kind without one is another spelling."""
+
+
+READERS = {
+    "folder": Reader(
+        folder, "PATH", "images at any depth (a bare path will do); class subfolders and train/ + test/ are honoured"
+    ),
+    "csv": Reader(
+        table, "FILE", "a table with a column path|file|filename|image and perhaps label|class|target and split"
+    ),
+    "tsv": Reader(table, "FILE"),
+    "parquet": Reader(table, "FILE", "the same as a Parquet file (needs the extra 'tables')"),
+    "npz": Reader(npz, "FILE", "numpy arrays images|x|X and labels|y, or x_train, y_train, x_test, y_test"),
+}
+FORMATS = {f"{kind}:{reader.takes}": reader.description for kind, reader in READERS.items() if reader.description} | {
     "hfds/FOLDER": "a Hugging Face data set saved on disk (needs the extra 'datasets')",
     "wds/GLOB": "webdataset shards: .tar files of images with .cls or .json beside them",
     "noise:N": "N images of Gaussian noise, 32×32 in colour unless asked otherwise",
     "torch/NAME": "anything that timm's data set factory opens",
 }
-
-_READERS: dict[str, Callable[..., Listing]] = {
-    "folder": folder, "csv": table, "tsv": table, "parquet": table, "npz": npz,
-}  # fmt: skip
 
 
 class _Asked(NamedTuple):
@@ -198,12 +211,11 @@ def _listed(asked: _Asked, split: str) -> Listing:
         return hugging_face(str(_path(below)), split, held)
     if prefix == "wds" and below:
         return webdataset(below, split, held)
-    path = _path(rest if kind in _READERS and rest else name)
-    read = _READERS.get(kind if rest else "") or _READERS.get(path.suffix.lower().lstrip("."))
-    if read is table:
-        return table(path, split, held, asked.label)
-    if read is not None:
-        return read(path, split, held)
+    path = _path(rest if kind in READERS and rest else name)
+    reader = READERS.get(kind if rest else "") or READERS.get(path.suffix.lower().lstrip("."))
+    if reader is not None:
+        named = {"label": asked.label} if reader.read is table else {}
+        return reader.read(path, split, held, **named)
     if path.exists() or name.startswith((".", "/", "~")):
         return folder(path, split, held)
     if prefix in ("torch", "tfds", "hfids") and below:
