@@ -32,7 +32,7 @@ from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.epochs import Checkpoint, Seconds
 from unlabeled.forgetting.frame import Frame
 from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
-from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.judge.measures import accuracy
 from unlabeled.forgetting.judge.tables import table, values, verdict
 from unlabeled.forgetting.methods import forgetter_class

@@ -37,10 +37,23 @@ def forgetter(checkout: Path) -> None:
     assert record["models"]["original"] != record["models"]["forgotten"]
 
 
+def measure(checkout: Path) -> None:
+    record = json.loads((checkout / "runs" / "second" / "record.json").read_text())
+    assert record["measures"]["retrained"]["churn"] == 0
+    assert 0 <= record["measures"]["after"]["churn"] <= 1
+
+
+def source(checkout: Path) -> None:
+    assert "clip.gif" in (checkout / "runs" / "frames" / "recipe.yaml").read_text()
+    assert (checkout / "runs" / "frames" / "backbone" / "model.safetensors").is_file()
+
+
 LEFT: dict[str, Callable[[Path], None]] = {
     "add_a_method.md": method,
     "add_a_probe.md": probe,
     "add_a_forgetter.md": forgetter,
+    "add_a_measure.md": measure,
+    "add_a_source.md": source,
 }
 """What the commands of a page leave behind."""
 
@@ -124,7 +137,9 @@ def test_the_pages_code_meets_the_projects_style(page: str, checkout: Path, tool
 
 
 def test_the_page_names_hooks_that_exist(page: str) -> None:
+    from unlabeled.data.listing import Listing
     from unlabeled.forgetting.contract import Forgetter
+    from unlabeled.forgetting.judge.measure import Measure
     from unlabeled.probes.base import Probe
     from unlabeled.ssl.method import Method
 
@@ -132,6 +147,8 @@ def test_the_page_names_hooks_that_exist(page: str) -> None:
         "add_a_method.md": (Method, 10),
         "add_a_probe.md": (Probe, 6),
         "add_a_forgetter.md": (Forgetter, 7),
+        "add_a_measure.md": (Measure, 4),
+        "add_a_source.md": (Listing, 3),
     }
     contract, number = hooks[page]
     names = re.findall(r"^\| `(\w+)", (DOCS / page).read_text(), re.MULTILINE)

@@ -12,7 +12,9 @@ from unlabeled.core.errors import UserError
 from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.images import LabelledImages
-from unlabeled.forgetting.judge.evaluate import Evaluator, Task
+from unlabeled.forgetting.judge.case import Task
+from unlabeled.forgetting.judge.catalog import WORDS
+from unlabeled.forgetting.judge.evaluate import Evaluator
 from unlabeled.forgetting.judge.tables import (
     ACCURACY,
     LEAKAGE,
@@ -23,7 +25,6 @@ from unlabeled.forgetting.judge.tables import (
     values,
     verdict,
 )
-from unlabeled.forgetting.judge.words import WORDS
 from unlabeled.forgetting.methods.laf import LAF, LAFConfig
 from unlabeled.forgetting.methods.retrain import Retrain, RetrainConfig
 from unlabeled.forgetting.methods.scrub import Scrub

@@ -15,7 +15,7 @@ from unlabeled.forgetting.contract import ForgetData
 from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.frame import Frame
 from unlabeled.forgetting.images import LabelledImages, PixelArray, Preprocess
-from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.judge.measures import accuracy
 from unlabeled.forgetting.judge.tables import verdict, way
 from unlabeled.forgetting.methods import forgetter_class

@@ -24,7 +24,7 @@ _WHERE = {
     "Protocol": "protocol",
     "Retrain": "methods.retrain",
     "RetrainConfig": "methods.retrain",
-    "Task": "judge.evaluate",
+    "Task": "judge.case",
     "UnlabelledImages": "images",
     "forget_split": ".data.forget_sets",
     "paper_cnn": "classifier",

@@ -21,7 +21,8 @@ from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.contract import AnyForgetter, ForgetData
 from unlabeled.forgetting.epochs import Checkpoint, Seconds
 from unlabeled.forgetting.images import LabelledImages
-from unlabeled.forgetting.judge.evaluate import Evaluator, Task
+from unlabeled.forgetting.judge.case import Task
+from unlabeled.forgetting.judge.evaluate import Evaluator
 from unlabeled.forgetting.methods.head_only import HeadOnly
 from unlabeled.forgetting.store import Trained, cached
 

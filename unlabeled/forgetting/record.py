@@ -11,7 +11,7 @@ from typing import Any
 
 from unlabeled.core import files
 from unlabeled.forgetting.contract import AnyForgetter
-from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.protocol import Row
 
 

@@ -11,7 +11,7 @@ from unlabeled.forgetting.classifier import Classifier, paper_cnn
 from unlabeled.forgetting.epochs import Checkpoint
 from unlabeled.forgetting.frame import Frame
 from unlabeled.forgetting.images import LabelledImages, Preprocess
-from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.methods.laf import LAF, LAFConfig
 from unlabeled.forgetting.methods.retrain import Retrain, RetrainConfig
 from unlabeled.forgetting.protocol import Protocol, Row, retrain_by

@@ -20,7 +20,7 @@ from unlabeled.core.progress import say
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import AnyForgetter
 from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledImages
-from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.judge.tables import ACCURACY, LEAKAGE, REPRESENTATION, table, verdict
 from unlabeled.forgetting.methods import forgetter_class
 from unlabeled.forgetting.protocol import Protocol, Row

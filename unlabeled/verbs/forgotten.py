@@ -15,7 +15,7 @@ from unlabeled.core import chain, run_files
 from unlabeled.core.files import atomic_write_json, atomic_write_text
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import AnyForgetter
-from unlabeled.forgetting.judge.evaluate import Task
+from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.protocol import Row
 from unlabeled.forgetting.record import write_record
 from unlabeled.runs.classifier import load_classifier as saved_classifier

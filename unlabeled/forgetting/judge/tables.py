@@ -7,16 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from unlabeled.forgetting.judge.catalog import in_table
+from unlabeled.forgetting.judge.words import is_share
 from unlabeled.forgetting.protocol import Row
 
-ACCURACY = ("train_r", "train_f", "test", "test_r", "test_f", "aus", "activation_distance", "zrf")
-LEAKAGE = ("asr", "mia_accuracy_outputs", "mia_auc_outputs", "mia_auc_features", "member_share_outputs")
-REPRESENTATION = (
-    "moved_forget", "cka_forget_retrained", "cka_forget_original", "cka_retain_retrained", "rus",
-    "reprobe_linear_test_f",
-    "reprobe_linear_few_test_f", "reprobe_knn_test_f", "reprobe_linear_test_r", "reprobe_linear_test",
-    "reprobe_linear_few_test", "reprobe_knn_test", "mia_auc_features", "relearn_ratio",
-)  # fmt: skip
+ACCURACY, LEAKAGE, REPRESENTATION = (in_table(name) for name in ("accuracy", "leakage", "representation"))
 PROBES = {
     "reprobe_linear_test_f": "all labels",
     "reprobe_linear_few_test_f": "2 % of the labels",
@@ -25,7 +20,6 @@ PROBES = {
 """Probes of the frozen extractor: how much of the removed class's test images they name, given the labels back."""
 STILL = 0.01
 """Embeddings that moved less than this share of their spread are said not to have moved."""
-PERCENT = ("train", "test", "asr", "member", "reprobe")
 
 
 def values(rows: Sequence[Row], method: str, measure: str) -> list[float]:
@@ -41,7 +35,7 @@ def cell(numbers: Sequence[float], measure: str) -> str:
     """``mean ± standard deviation``; accuracies and shares as percentages."""
     if not numbers:
         return "–"
-    percent = measure.startswith(PERCENT)
+    percent = is_share(measure)
     mean, spread = np.mean(numbers) * (100 if percent else 1), np.std(numbers) * (100 if percent else 1)
     digits = 1 if percent or measure.endswith("seconds") else 2
     return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(numbers) > 1 else "")
