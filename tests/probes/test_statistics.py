@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlabeled.probes.arrays import InputError
+from unlabeled.probes.catalog import probe_class
 from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
 from unlabeled.probes.nmc import NearestMeanProbe
 from unlabeled.probes.ridge import RidgeProbe
 from unlabeled.probes.statistics import Statistics
+from unlabeled.probes.storage import load, save
 
 PROBES = {
     "nmc": NearestMeanProbe,
@@ -172,3 +174,29 @@ def test_shared_sums_are_checked():
         LDAProbe().from_statistics(Statistics(3, second=False))
     with pytest.raises(InputError, match="each class"):
         MahalanobisProbe("class").from_statistics(Statistics(3))
+
+
+@pytest.mark.parametrize("probe", ["nmc", "lda", "ridge", "mahalanobis"])
+@pytest.mark.parametrize("outlier", [1.0, 1e4])
+def test_a_forgotten_row_leaves_no_trace_in_the_file(probe, outlier, tmp_path):
+    """The first row is the first shift, and an outlier sets the extent: the file is as if neither was ever seen."""
+    random = np.random.default_rng(3)
+    X = (random.normal(size=(60, 5)) + 10).astype(np.float32)
+    X[:, 3] = 2.5  # a constant column, but for the rows to forget
+    y = np.arange(60) % 3
+    X[:2] *= np.float32(outlier)
+    X[1, 3] = 7
+    taught = probe_class(probe)().partial_fit(X[:1], y[:1]).partial_fit(X[1:], y[1:]).forget(X[:2], y[:2])
+    never = probe_class(probe)().partial_fit(X[2:], y[2:])
+    save(taught, tmp_path / "taught.npz")
+    save(never, tmp_path / "never.npz")
+    with np.load(tmp_path / "taught.npz") as left, np.load(tmp_path / "never.npz") as right:
+        assert left.files == right.files
+        for name in left.files:
+            if left[name].dtype.kind == "f":
+                # of squares as large as the outlier's, 1e-20 is what rounding leaves
+                allowed = 1e-12 * max(1.0, np.abs(right[name]).max(initial=0)) + 1e-19 * float(outlier * 100) ** 2
+                assert np.abs(left[name] - right[name]).max(initial=0) <= allowed, name
+            else:
+                assert np.array_equal(left[name], right[name]), name
+    assert np.allclose(load(tmp_path / "taught.npz").scores(X[2:]), never.scores(X[2:]), rtol=1e-5, atol=1e-5)

@@ -130,3 +130,33 @@ def scatter(count: Tensor, total: Tensor, moment: Tensor) -> Tensor:
     found: Tensor = difference_of_products(count, high, t.unsqueeze(1), t)
     found += count * (half + half.T) - (cross + cross.T)
     return found / count
+
+
+def moved_total(pair: Tensor, count: Tensor, by: Tensor) -> Tensor:
+    """(2, C, D) sums of rows c, (C,) of them, to the sums of c - ``by``."""
+    product, lost = two_product(count.double().unsqueeze(1), -by)
+    return add_to(pair, product, lost)
+
+
+def moved_moment(pair: Tensor, total: Tensor, count: Tensor, by: Tensor) -> Tensor:
+    """A (2, D, D) moment Σ c cᵀ to that of c - ``by``: less by·tᵀ and t·byᵀ for the (2, D) total t, plus n·by·byᵀ."""
+    column = by.unsqueeze(1)
+    cross, lost = two_product(-column, total[0])
+    both, rest = two_sum(cross, cross.T)
+    pair = add_moment(pair, both, rest / 2 + lost - column * total[1])
+    often, lost_often = two_product(count.double(), by)
+    square, lost_square = two_product(often.unsqueeze(1), by)
+    small = (lost_square + torch.outer(lost_often, by)).triu()
+    upper = square.triu()
+    return add_moment(pair, upper + upper.triu(1).T, (small + small.triu(1).T) / 2)
+
+
+def tidied(pair: Tensor) -> Tensor:
+    """The same (2, ...) sum with the rounded value first and what is below its last digit second."""
+    return torch.stack(two_sum(pair[0], pair[1]))
+
+
+def tidied_moment(pair: Tensor) -> Tensor:
+    """The same for second moments, whose rest counts twice."""
+    total, rest = two_sum(pair[0], pair[1] + pair[1].mT)
+    return torch.stack([total, rest / 2])

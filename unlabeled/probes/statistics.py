@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,12 @@ from unlabeled.probes.exact import (
     add_moment,
     add_to,
     difference_of_products,
+    moved_moment,
+    moved_total,
     over_classes,
     scatter,
+    tidied,
+    tidied_moment,
 )
 from unlabeled.probes.row_prints import RowPrints, label_prints, row_prints
 
@@ -40,8 +45,8 @@ class Statistics:
     Attributes:
         classes: sorted labels of the classes with at least one row.
         count: (C,) int64.
-        extent: (D,) the largest distance from the shift ever seen; directions whose spread is below 1e-9 of it are
-            what rounding left and count as constant.
+        extent: (D,) no less than the largest distance from the shift (with second moments only); directions whose
+            spread is below 1e-9 of it are what rounding left and count as constant.
         prints: which rows were learned and not forgotten, so that no other row can be taken out.
         cache: what probes derived from the present state; emptied by every change.
     """
@@ -108,12 +113,50 @@ class Statistics:
         self._update(X, labels, sign=1)
 
     def remove(self, X: Features, labels: Labels) -> None:
-        """Forget rows learned before: the exact inverse of :meth:`add`.
+        """Forget rows learned before: the exact inverse of :meth:`add`. Shift and extent forget them, too.
 
         Raises:
             InputError: rows that were not learned with that label. Nothing is changed then.
         """
         self._update(X, labels, sign=-1)
+        self.settle()
+
+    def settled(self) -> Statistics:
+        """A copy as :meth:`settle` leaves it."""
+        found = copy.copy(self)
+        found.count, found.total, found.moment = self.count.clone(), self.total.clone(), self.moment.clone()
+        found.cache = {}
+        found.settle()
+        return found
+
+    def settle(self) -> None:
+        """Bring shift and extent to what the present rows alone say, so that nothing is left of those forgotten.
+
+        The shift becomes the mean of the rows in float32. The extent becomes the root of their squares' sum, which is
+        no less than the largest distance; columns that are only rounding by the old extent become constant for good.
+        """
+        if not self.n:
+            self.shift = torch.zeros_like(self.shift)
+            self.extent = torch.zeros_like(self.extent)
+            return
+        centre = self.mean.float().double()
+        by = centre - self.shift
+        whole = over_classes(self.total)
+        if self.second and self.per_class:
+            moved = [moved_moment(self.moment[:, c], self.total[:, c], n, by) for c, n in enumerate(self.count)]
+            self.moment = torch.stack(moved, dim=1)
+        elif self.second:
+            self.moment = moved_moment(self.moment, whole, self.count.sum(), by)
+        self.total, self.shift = tidied(moved_total(self.total, self.count, by)), centre
+        if self.second:
+            squares = (over_classes(self.moment) if self.per_class else self.moment).diagonal(dim1=1, dim2=2)
+            squares = squares[0] + 2 * squares[1]
+            real = squares > self.n * RESOLUTION * self.extent.square()
+            self.extent = torch.where(real, squares, 0).clamp(min=0).sqrt()
+            self.moment = tidied_moment(self.moment) * torch.outer(real, real)
+        else:  # nobody asks for it
+            self.extent = torch.zeros_like(self.extent)
+        self.cache.clear()
 
     def _update(self, X: Features, labels: Labels, sign: int) -> None:
         present, codes = class_codes(labels)

@@ -93,7 +93,7 @@ def _pack(value: Any, arrays: Arrays, records: Records) -> Any:
         arrays[key] = array
         return {"tensor" if isinstance(value, Tensor) else "array": key}
     if isinstance(value, Statistics):
-        fields = {k: v for k, v in vars(value).items() if k not in ("device", "cache")}
+        fields = {k: v for k, v in vars(value.settled()).items() if k not in ("device", "cache")}
         return {"statistics": _pack({**fields, "prints": value.prints.settle()}, arrays, records)}
     if isinstance(value, records):
         return {"record": type(value).__name__, "fields": _pack(dict(vars(value)), arrays, records)}
