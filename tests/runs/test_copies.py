@@ -43,7 +43,7 @@ def test_a_request_lists_copies_and_takes_them_along(
     for number in range(4):  # some of them are held out
         pixels.save(f"photos/copy-{number}.png")
         Image.open(saved).save(f"photos/near-{number}.png")
-    small = "backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}"
+    small = "backbone.args={layers: [1, 1, 1, 1], channels: [16, 16, 32, 32]}"
     pretrain("random", tmp_path / "run", overrides=("data=photos", "epochs=0", small))
     train = open_data("photos", "train").paths
     copies = {name for name in train if "copy-" in name or "near-" in name}
