@@ -218,7 +218,9 @@ DISTANCES = """## How far the defaults of `unlabeled forget` go
 
 `python benchmarks/deletion.py distances --sizes {sizes}` on {machine}. A small ResNet is trained with labels on 1,000
 images until it knows them (40 epochs, no augmentation), then forgets single images by LAF at its defaults. `moved`: the
-share of the way from the original's figure to the retrained one's; a dash: those two are less than 0.02 apart."""
+share of the way from the original's figure to the retrained one's; a dash: those two are less than 0.02 apart. More
+than 100 % is too far: images are then answered more wrongly than images nobody ever showed it, and an attack knows them
+by that. A negative share of the attack means that it succeeds more often than before."""
 
 
 def distances(work: Path, sizes: Sequence[int], count: int = 1000) -> list[str]:
