@@ -83,10 +83,17 @@ def begin(command: list[str], run_folder: str) -> subprocess.Popen[str]:
     return process
 
 
+def rank_of(process: psutil.Process) -> int | None:
+    """Its rank; ``None`` of a helper, which may have ended since it was listed."""
+    try:
+        return int(process.environ()["RANK"])
+    except (KeyError, psutil.NoSuchProcess):
+        return None
+
+
 def ranks_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=True)
-    found = [child for child in children if "RANK" in child.environ()]
-    return sorted(found, key=lambda child: int(child.environ()["RANK"]))
+    ranks = {child: rank_of(child) for child in psutil.Process(process.pid).children(recursive=True)}
+    return sorted((child for child, rank in ranks.items() if rank is not None), key=lambda child: ranks[child] or 0)
 
 
 def test_two_ranks_end_with_the_weights_of_one(here: Path) -> None:

@@ -83,7 +83,7 @@ def test_it_learns_to_paint_and_says_when_it_paints_one_thing(vit, info, step):
         out["loss"].backward()
         optimizer.step()
         rows.append({key: float(value.detach()) for key, value in out.items()})
-    assert np.mean([row["loss"] for row in rows[-5:]]) < 0.3 * rows[0]["loss"]
+    assert np.mean([row["loss"] for row in rows[-5:]]) < 0.5 * rows[0]["loss"]
     assert method.warnings(rows[-1], step) is None
     with torch.no_grad():
         method.paint.weight.zero_()
