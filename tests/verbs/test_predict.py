@@ -29,7 +29,7 @@ from unlabeled.verbs.runs import runs
 
 Cli = Callable[..., tuple[int, str, str]]
 TINY = ("health.every=0", "hardware.precision=32-true", "batch_size=8")
-SMALL = "backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}"
+SMALL = "backbone.args={layers: [1, 1, 1, 1], channels: [16, 16, 32, 32]}"
 
 
 @pytest.fixture(scope="module")

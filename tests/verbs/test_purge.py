@@ -23,7 +23,7 @@ from unlabeled.runs.traces import named_in
 ROOT = Path(__file__).parents[2]
 SMALL = (
     "epochs=1", "batch_size=16", "health.every=0", "optimizer.warmup_epochs=0",
-    "backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}",
+    "backbone.args={layers: [1, 1, 1, 1], channels: [16, 16, 32, 32]}",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from unlabeled.verbs.probe import Measured
 
 TINY = (
     "data.size=8", "epochs=1", "batch_size=16", "health.every=0", "hardware.precision=32-true",
-    "backbone.args={layers: [1, 1, 1, 1], channels: [8, 8, 16, 16]}",
+    "backbone.args={layers: [1, 1, 1, 1], channels: [16, 16, 32, 32]}",
 )  # fmt: skip
 
 
