@@ -19,8 +19,8 @@ from unlabeled.core import dist
 from unlabeled.core.precision import full_precision
 from unlabeled.heads.closed_form import ClosedFormPredictor
 from unlabeled.heads.projection import ProjectionHead
-from unlabeled.ssl.method import Batch, DataInfo, Kept, Step
-from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, momentum_at
+from unlabeled.ssl.method import Batch, DataInfo, Step
+from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, WithTeacher
 from unlabeled.ssl.whole_batch import WholeBatchMethod, collapse, each_view, spread
 
 
@@ -41,7 +41,7 @@ def prediction_error(predicted: Tensor, target: Tensor) -> Tensor:
     return 2 - 2 * F.cosine_similarity(predicted, target.detach(), dim=-1).mean()
 
 
-class BYOL(WholeBatchMethod):
+class BYOL(WithTeacher, WholeBatchMethod):
     """Student with predictor against a momentum teacher, both ways; each view passes by itself."""
 
     Config = BYOLConfig
@@ -76,20 +76,13 @@ class BYOL(WholeBatchMethod):
         return {"loss": loss, "spread": spread(torch.stack([z1, z2]))}
 
     def after_step(self, step: Step) -> None:
-        config = self.config
-        self.teacher.follow(self.backbone, self.head, momentum_at(step, config.momentum, config.momentum_end))
+        super().after_step(step)
         if isinstance(self.predictor, ClosedFormPredictor) and self.latest is not None:
             z1, z2, t1, t2 = self.latest.to(self.predictor.own).unbind(1)
             images = 2 * len(z1) * dist.world_size()
             own = dist.all_reduce_sum(z1.T @ z1 + z2.T @ z2) / images
             self.predictor.observe(own, dist.all_reduce_sum(t2.T @ z1 + t1.T @ z2) / images)
         self.latest = None
-
-    def kept(self) -> Kept:
-        return self.teacher.kept(self.backbone, self.config.keep)
-
-    def compiled_parts(self) -> list[nn.Module]:
-        return [self.backbone, self.teacher.backbone]
 
     def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
         return collapse(logged, "BYOL", "raise method.momentum, lower optimizer.lr, or use a wider predictor")

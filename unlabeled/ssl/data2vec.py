@@ -19,9 +19,9 @@ from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.core.precision import full_precision
 from unlabeled.ssl.masking import blocks
-from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, Step
+from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.ssl.painting import over_hidden
-from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, momentum_at
+from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, WithTeacher, momentum_at
 from unlabeled.ssl.whole_batch import collapse, spread
 
 
@@ -55,7 +55,7 @@ def regression_loss(predicted: Tensor, target: Tensor, hidden: Tensor, beta: flo
     return over_hidden(F.smooth_l1_loss(predicted, target, beta=beta, reduction="none").mean(dim=-1), hidden)
 
 
-class Data2Vec(Method):
+class Data2Vec(WithTeacher):
     """The teacher sees the image, the student a mask token for each hidden patch; one linear layer predicts."""
 
     Config = Data2VecConfig
@@ -108,9 +108,6 @@ class Data2Vec(Method):
     def after_step(self, step: Step) -> None:
         config = self.config
         self.teacher.follow(self.backbone, None, momentum_at(step, config.momentum, config.momentum_end))
-
-    def kept(self) -> Kept:
-        return self.teacher.kept(self.backbone, self.config.keep)
 
     def compiled_parts(self) -> list[nn.Module]:
         """The student's blocks: the backbones as a whole are never called."""

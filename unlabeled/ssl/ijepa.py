@@ -21,8 +21,8 @@ from unlabeled.data.spec import Pair
 from unlabeled.heads.jepa import JEPAPredictor
 from unlabeled.heads.mae import fix_positions
 from unlabeled.ssl.masking import context_and_targets
-from unlabeled.ssl.method import Batch, DataInfo, Kept, Method, Step
-from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, momentum_at
+from unlabeled.ssl.method import Batch, DataInfo, Step
+from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, WithTeacher, momentum_at
 from unlabeled.ssl.whole_batch import collapse, spread
 
 
@@ -59,7 +59,7 @@ def prediction_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return F.smooth_l1_loss(predicted, target)
 
 
-class IJEPA(Method):
+class IJEPA(WithTeacher):
     """The student sees the context alone, the teacher the whole image, and a narrow predictor says what is elsewhere.
 
     Targets are the teacher's tokens with each token's mean and deviation taken out. Positions are fixed and written
@@ -121,9 +121,6 @@ class IJEPA(Method):
     def after_step(self, step: Step) -> None:
         momentum = momentum_at(step, self.config.momentum, self.config.momentum_end, straight=True)
         self.teacher.follow(self.backbone, None, momentum)
-
-    def kept(self) -> Kept:
-        return self.teacher.kept(self.backbone, self.config.keep)
 
     def compiled_parts(self) -> list[nn.Module]:
         """Blocks and predictor: the backbones as a whole are never called."""

@@ -20,8 +20,8 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
 from unlabeled.heads.queue import ProjectionQueue
-from unlabeled.ssl.method import Batch, DataInfo, Kept, Step
-from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, momentum_at
+from unlabeled.ssl.method import Batch, DataInfo, Step
+from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, WithTeacher
 from unlabeled.ssl.whole_batch import WholeBatchMethod, collapse, spread
 
 
@@ -51,7 +51,7 @@ def queue_loss(query: Tensor, key: Tensor, queue: Tensor, temperature: float) ->
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
 
-class MoCo(WholeBatchMethod):
+class MoCo(WithTeacher, WholeBatchMethod):
     """The first view is the query, the second the key.
 
     The paper shuffles images between GPUs so that BatchNorm does not give the key away; on several ranks ours
@@ -88,17 +88,10 @@ class MoCo(WholeBatchMethod):
 
     def after_step(self, step: Step) -> None:
         """Move the teacher; the keys of all ranks enter the queue, which is the same on each of them."""
-        config = self.config
-        self.teacher.follow(self.backbone, self.head, momentum_at(step, config.momentum, config.momentum_end))
+        super().after_step(step)
         if self.latest is not None:
             self.queue.push(dist.gather(self.latest)[None])
         self.latest = None
-
-    def kept(self) -> Kept:
-        return self.teacher.kept(self.backbone, self.config.keep)
-
-    def compiled_parts(self) -> list[nn.Module]:
-        return [self.backbone, self.teacher.backbone]
 
     def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
         return collapse(logged, "MoCo", "lower optimizer.lr, raise method.momentum, or lower method.temperature")

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from unlabeled.core import dist
 from unlabeled.core.precision import full_precision
 from unlabeled.heads.projection import ProjectionHead
-from unlabeled.ssl.method import Batch, DataInfo, Kept, Step
-from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, momentum_at
+from unlabeled.ssl.method import Batch, DataInfo, Step
+from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, WithTeacher
 from unlabeled.ssl.whole_batch import WholeBatchMethod, collapse, each_view, spread
 
 
@@ -47,7 +47,7 @@ def in_batch_loss(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     return 2 * temperature * F.cross_entropy(query @ dist.gather(key).T / temperature, own)
 
 
-class MoCoV3(WholeBatchMethod):
+class MoCoV3(WithTeacher, WholeBatchMethod):
     """Predictions of either view against the teacher's keys of the other."""
 
     Config = MoCoV3Config
@@ -72,16 +72,6 @@ class MoCoV3(WholeBatchMethod):
         z1, z2, k1, k2 = representations.unbind(1)
         q1, q2, tau = self.predictor(z1), self.predictor(z2), self.config.temperature
         return {"loss": in_batch_loss(q1, k2, tau) + in_batch_loss(q2, k1, tau), "spread": spread(q1)}
-
-    def after_step(self, step: Step) -> None:
-        config = self.config
-        self.teacher.follow(self.backbone, self.head, momentum_at(step, config.momentum, config.momentum_end))
-
-    def kept(self) -> Kept:
-        return self.teacher.kept(self.backbone, self.config.keep)
-
-    def compiled_parts(self) -> list[nn.Module]:
-        return [self.backbone, self.teacher.backbone]
 
     def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
         return collapse(logged, "MoCo v3", "lower optimizer.lr, raise method.momentum, or keep method.freeze_patches")

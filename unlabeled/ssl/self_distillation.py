@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from unlabeled.core import dist
 from unlabeled.core.schedules import linear
 from unlabeled.heads.distillation import DistillationHead
-from unlabeled.ssl.method import DataInfo, Kept, Method, ParameterGroup, Step, grouped
-from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, momentum_at
+from unlabeled.ssl.method import DataInfo, ParameterGroup, Step, grouped
+from unlabeled.ssl.teacher import MomentumTeacher, TeacherConfig, WithTeacher
 
 ALIKE = 0.01
 """A collapse is reported when images share all but this part of ln K of what the teacher says of them."""
@@ -83,7 +83,7 @@ def collapse(logged: Mapping[str, float], outputs: int, name: str) -> str | None
     )
 
 
-class SelfDistillation(Method):
+class SelfDistillation(WithTeacher):
     """A student that learns to answer as its own moving average does; both have a backbone and a head."""
 
     def __init__(self, config: SelfDistillationConfig, backbone: nn.Module, info: DataInfo) -> None:
@@ -108,16 +108,6 @@ class SelfDistillation(Method):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return grouped(self.parameters(), apart=self.last_layers())
-
-    def after_step(self, step: Step) -> None:
-        config = self.config
-        self.teacher.follow(self.backbone, self.head, momentum_at(step, config.momentum, config.momentum_end))
-
-    def kept(self) -> Kept:
-        return self.teacher.kept(self.backbone, self.config.keep)
-
-    def compiled_parts(self) -> list[nn.Module]:
-        return [self.backbone, self.teacher.backbone]
 
     def warnings(self, logged: Mapping[str, float], step: Step) -> str | None:
         if step.epoch < self.config.freeze_epochs:

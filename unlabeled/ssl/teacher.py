@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlabeled.core.schedules import cosine, linear
-from unlabeled.ssl.method import Kept, MethodConfig, Step
+from unlabeled.ssl.method import Kept, Method, MethodConfig, Step
 
 
 class TeacherConfig(MethodConfig):
@@ -92,6 +92,24 @@ class MomentumTeacher(nn.Module):
         if which == "teacher":
             return Kept(self.backbone, beside={"student": student})
         return Kept(student, beside={"teacher": self.backbone})
+
+
+class WithTeacher(Method):
+    """A method whose student, backbone and ``head``, is followed by a ``teacher``."""
+
+    head: nn.Module
+    teacher: MomentumTeacher
+
+    def after_step(self, step: Step) -> None:
+        """Move the teacher."""
+        config = self.config
+        self.teacher.follow(self.backbone, self.head, momentum_at(step, config.momentum, config.momentum_end))
+
+    def kept(self) -> Kept:
+        return self.teacher.kept(self.backbone, self.config.keep)
+
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.backbone, self.teacher.backbone]
 
 
 def _follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
