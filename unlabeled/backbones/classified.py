@@ -10,13 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from unlabeled.backbones.agreement import TOLERANCE, gap
 from unlabeled.backbones.features import Backbone
 from unlabeled.backbones.storage import load, load_config
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
-
-TOLERANCE = 1e-4
-"""How far timm's logits may lie from those of backbone and classifier apart, relative to the largest above 1."""
 
 
 def save_with_classifier(folder: str | Path, head: nn.Linear, classes: Sequence[str], new: str | Path) -> None:
@@ -63,6 +61,4 @@ def _agree(folder: Path, head: nn.Linear, new: Path) -> bool:
         return False
     shape = (3, backbone.in_chans, backbone.image_size, backbone.image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    wanted, got = head.cpu()(backbone(images)), whole(images)
-    close = got.shape == wanted.shape and (got - wanted).abs().max() <= TOLERANCE * wanted.abs().max().clamp(min=1)
-    return bool(close)
+    return gap(whole(images), head.cpu()(backbone(images))) <= TOLERANCE

@@ -20,14 +20,13 @@ import torch
 from packaging.version import Version
 from torch import Tensor, nn
 
+from unlabeled.backbones.agreement import TOLERANCE, gap
 from unlabeled.backbones.features import Backbone
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError, first_line
 from unlabeled.core.extras import extra
 from unlabeled.core.files import atomic_write, explained
 
-TOLERANCE = 1e-4
-"""How far an exported model's numbers may lie from torch's, relative to the largest value where that exceeds 1."""
 CHECKED_BATCHES = (1, 3, 8)
 OPSET = 18
 OLD_EXPORTER = Version(torch.__version__) < Version("2.7")
@@ -85,11 +84,10 @@ def _check(deployed: Deployed, run: Callable[[Tensor], Tensor], name: str) -> No
             raise UserError(
                 f"the {name} model does not run on a batch of {batch} ({reason}); export to timm."
             ) from error
-        scale = max(1.0, float(wanted.abs().max()))
-        gap = float((got - wanted).abs().max()) / scale if got.shape == wanted.shape else float("inf")
-        if not gap <= TOLERANCE:
+        apart = gap(got, wanted)
+        if not apart <= TOLERANCE:
             raise UserError(
-                f"the {name} model differs from torch by {gap:.1e} (allowed: {TOLERANCE:g}) on a batch of {batch}; "
+                f"the {name} model differs from torch by {apart:.1e} (allowed: {TOLERANCE:g}) on a batch of {batch}; "
                 "nothing was written. Export to timm or safetensors instead."
             )
 

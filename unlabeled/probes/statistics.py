@@ -123,8 +123,7 @@ class Statistics:
 
     def settled(self) -> Statistics:
         """A copy as :meth:`settle` leaves it."""
-        found = copy.copy(self)
-        found.count, found.total, found.moment = self.count.clone(), self.total.clone(), self.moment.clone()
+        found = copy.copy(self)  # whose sums are replaced, never written into
         found.cache = {}
         found.settle()
         return found
@@ -136,8 +135,6 @@ class Statistics:
         no less than the largest distance; columns that are only rounding by the old extent become constant for good.
         """
         if not self.n:
-            self.shift = torch.zeros_like(self.shift)
-            self.extent = torch.zeros_like(self.extent)
             return
         centre = self.mean.float().double()
         by = centre - self.shift
@@ -229,6 +226,7 @@ class Statistics:
         if bool(kept.all()):
             return
         if not bool(kept.any()):  # not even rounding stays: what comes next is the first
+            self.shift.zero_()
             self.extent.zero_()
             self.moment.zero_()
         self.classes = self.classes[kept.cpu().numpy()]
