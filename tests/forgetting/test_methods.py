@@ -45,6 +45,7 @@ SETTINGS: dict[str, dict] = {
     "scrub": {"epochs": 2, "max_epochs": 1, "lr": 1e-3, "max_lr": 1e-3},
     "bad_teacher": {"epochs": 2, "lr": 1e-3},
     "stochastic_teacher": {"epochs": 2, "rebuild_epochs": 2, "lr": 1e-3},
+    "noise_finetune": {"epochs": 2},
     "ssd": {"alpha": 2.0},
     "lfssd": {"alpha": 1.2},
     "salun": {"epochs": 2, "lr": 1e-3},

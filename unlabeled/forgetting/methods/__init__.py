@@ -27,6 +27,7 @@ METHODS = {
     "scrub": "scrub.Scrub",
     "bad_teacher": "bad_teacher.BadTeacher",
     "stochastic_teacher": "bad_teacher.StochasticTeacher",
+    "noise_finetune": "noise_finetune.NoiseFineTune",
     "ssd": "ssd.SSD",
     "lfssd": "ssd.LFSSD",
     "salun": "salun.SalUn",

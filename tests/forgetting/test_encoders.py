@@ -1,0 +1,92 @@
+"""Forgetting in an encoder that has neither a classifier nor labels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unlabeled.core import rng
+from unlabeled.forgetting.classifier import Classifier, fingerprint
+from unlabeled.forgetting.contract import AnyForgetter, ForgetData
+from unlabeled.forgetting.embed import embed_all
+from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.methods import METHODS, forgetter_class
+from unlabeled.forgetting.methods.bad_teacher import incompetent
+from unlabeled.forgetting.methods.noise_finetune import perturb
+from unlabeled.forgetting.training.distil import embedding_error
+
+SHORT = {"epochs": 1, "lr": 1e-3, "vae_epochs": 1, "alpha": 1.2}
+
+
+@pytest.fixture
+def encoder(model: Classifier) -> Classifier:
+    return Classifier(model.copy().extractor).eval()
+
+
+def build(name: str, **settings: object) -> AnyForgetter:
+    kind = forgetter_class(name)
+    short = {key: value for key, value in SHORT.items() if key in kind.Config.model_fields}
+    return kind(kind.Config(**{**short, **settings}))
+
+
+HEADLESS = sorted(n for n in METHODS if not (forgetter_class(n).needs_head or forgetter_class(n).needs_labels))
+
+
+@pytest.mark.parametrize("name", HEADLESS)
+def test_what_needs_neither_head_nor_labels_works_without(name: str, encoder: Classifier, data: ForgetData) -> None:
+    before = fingerprint(encoder)
+    forgot = build(name).forget(encoder, data.without_labels())
+    assert fingerprint(encoder) == before != fingerprint(forgot)
+    assert forgot.head is None
+    assert bool(torch.isfinite(embed_all(forgot, data.forget)).all())
+
+
+def error(model: Classifier, other: torch.Tensor, data: ForgetData, part: str) -> float:
+    return float(embedding_error(embed_all(model, getattr(data, part)), other))
+
+
+def test_the_error_of_embeddings_is_the_formula() -> None:
+    g = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(2))
+    squares = sum((student[i] - teacher[i]).norm() ** 2 for i in range(5))
+    assert float(embedding_error(student, teacher)) == pytest.approx(
+        float(squares / sum(teacher[i].norm() ** 2 for i in range(5))), rel=1e-12
+    )
+    assert float(embedding_error(3 * student, 3 * teacher)) == pytest.approx(
+        float(embedding_error(student, teacher)), rel=1e-12
+    )
+
+
+def test_noise_has_the_stated_size_in_every_tensor(encoder: Classifier) -> None:
+    linear = torch.nn.Linear(400, 100).double()
+    before = [p.detach().clone() for p in linear.parameters()]
+    perturb(linear, 0.25, rng.torch_generator("noise", 1))
+    g = rng.torch_generator("noise", 1)
+    for p, old in zip(linear.parameters(), before, strict=True):
+        epsilon = torch.randn(old.shape, generator=g, dtype=torch.float64)
+        assert torch.allclose(p, old + 0.25 * (old**2).mean() ** 0.5 * epsilon, rtol=1e-12)
+    moved = (linear.weight - before[0]).std() / before[0].square().mean().sqrt()
+    assert float(moved.detach()) == pytest.approx(0.25, rel=0.02)
+
+
+def test_what_noise_broke_is_repaired_on_the_images_that_stay(encoder: Classifier, data: ForgetData) -> None:
+    before = {part: embed_all(encoder, getattr(data, part)) for part in ("retain", "forget")}
+    broken, repaired = (
+        build("noise_finetune", epochs=e, lr=lr).forget(encoder, data) for e, lr in ((1, 1e-9), (6, 3e-3))
+    )
+    retain, forget = (error(repaired, before[part], data, part) for part in ("retain", "forget"))
+    assert retain < 0.2 * error(broken, before["retain"], data, "retain")
+    assert forget > 2 * retain
+
+
+@pytest.mark.parametrize("name", ["bad_teacher", "stochastic_teacher"])
+def test_teachers_teach_embeddings_where_there_is_no_head(name: str, encoder: Classifier, data: ForgetData) -> None:
+    stays, goes = embed_all(encoder, data.retain), embed_all(encoder, data.forget)
+    teacher = incompetent(encoder, data.forget, Frame(TrainConfig()), name)
+    with torch.no_grad():
+        bad = torch.cat([teacher(batch) for batch in data.forget.batches(256)])
+    assert float(bad.square().mean()) == pytest.approx(float(goes.square().mean()), rel=1e-4)
+    longer = {"rebuild_epochs": 1} if name == "stochastic_teacher" else {"retain_share": 1.0}
+    forgot = build(name, epochs=8, lr=3e-3, **longer).forget(encoder, data)
+    assert error(forgot, bad, data, "forget") < 0.6 * float(embedding_error(goes, bad))
+    assert error(forgot, stays, data, "retain") < error(forgot, goes, data, "forget")
