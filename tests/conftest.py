@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from unlabeled.cli.app import main
+from unlabeled.core import progress
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -28,6 +29,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["UNLABELED_CACHE"]
     else:
         os.environ["UNLABELED_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def as_talkative_as_before() -> Iterator[None]:
+    """A command line that was told to be quiet silences its own test alone, not the rest of this process."""
+    before = progress.quiet()
+    yield
+    progress.set_quiet(before)
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ def test_pages_that_differ_are_not_bands_and_animations_are_said(tmp_path, capsy
 
 
 def test_colour_that_a_gray_sample_hides_is_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("unlabeled.data.catalog._SAMPLE", 2)
+    monkeypatch.setattr("unlabeled.data.shape._SAMPLE", 2)
     for i in range(5):
         image = Image.new("L", (8, 8), 50 * i) if i != 2 else Image.new("RGB", (8, 8), "red")
         (tmp_path / "in").mkdir(exist_ok=True)

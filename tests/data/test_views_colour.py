@@ -8,6 +8,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from unlabeled.core.model_input import LUMA
 from unlabeled.data import colour
 from unlabeled.data.blur import gaussian_blur, radius
 from unlabeled.data.colour import Normalisation
@@ -67,7 +68,7 @@ def test_hue_turns_as_torchvisions_and_keeps_the_luma(hue: float) -> None:
     chroma = gap - gap.mean(0)  # HSV does not keep the luma
     assert chroma.abs().mean() < 0.3 * (change - change.mean(0)).abs().mean()
     assert gap.mean().abs() < 0.005
-    luma = torch.tensor(colour.LUMA)[:, None, None]
+    luma = torch.tensor(LUMA)[:, None, None]
     torch.testing.assert_close((ours * luma).sum(0), (image / 255 * luma).sum(0), atol=1e-5, rtol=0)
 
 

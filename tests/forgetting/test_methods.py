@@ -197,7 +197,7 @@ def test_head_only_keeps_every_embedding(model: Classifier, data: ForgetData) ->
 def test_closed_form_heads_forget_exactly(
     name: str, probe: ClosedFormProbe, model: Classifier, data: ForgetData, test: LabelledImages
 ) -> None:
-    """The head is the one that the images to keep alone give; the embeddings are the original's."""
+    """The head is the one that the retain images alone give; the embeddings are the original's."""
     forgot = build(name).forget(model, data)
     probe.fit(embed_all(model, data.retain), data.retain.labels)
     embeddings = embed_all(model, test)

@@ -14,8 +14,9 @@ from torch import nn
 from unlabeled import backbones
 from unlabeled.backbones import Backbone
 from unlabeled.core.errors import UserError
+from unlabeled.core.model_input import LUMA
 from unlabeled.ssl.distill import Distill, DistillConfig, cosine_distance, relational, soft_labels
-from unlabeled.ssl.frozen import LUMINANCE, FrozenTeacher
+from unlabeled.ssl.frozen import FrozenTeacher
 from unlabeled.ssl.method import Batch, DataInfo, Step
 from unlabeled.verbs.pretrain import pretrain
 
@@ -69,7 +70,7 @@ def test_a_teacher_reads_images_of_any_size_and_channels() -> None:
     with torch.no_grad():
         torch.testing.assert_close(teacher(gray), teacher.model.model((larger - 0.4) / 0.2))
         colour = torch.rand(2, 3, 16, 16)
-        mixed = sum(weight * colour[:, i : i + 1] for i, weight in enumerate(LUMINANCE))
+        mixed = sum(weight * colour[:, i : i + 1] for i, weight in enumerate(LUMA))
         torch.testing.assert_close(frozen(channels=1, size=20)(colour), frozen(channels=1, size=20)(mixed))
     assert not teacher.train().model.training
     with pytest.raises(UserError, match="takes images of 3 channels, the data has 5"):

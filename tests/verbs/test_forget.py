@@ -186,7 +186,7 @@ def test_a_second_request_is_answered_after_the_files_of_the_first_are_gone(home
         "random", [f"data=folder:{photos}", f"data.without={tmp_path / 'two/forgetting/left_out.npz'}"]
     )
     assert set(prepare(recipe).images.paths) == set(before) - set(first) - set(second)
-    with pytest.raises(UserError, match="holds none of the images to keep"):
+    with pytest.raises(UserError, match="holds none of the retain images"):
         forget(tmp_path / "two", "random:10%", data=f"npz:{home / 'data.npz'}", out=tmp_path / "three")
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unlabeled.core.errors import UserError
 from unlabeled.core.pixels import Bands, DecodeError, Mode
 
+LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are (ITU-R BT.601, as Pillow and torchvision have it)."""
 _MODES: dict[int, Mode] = {1: "L", 3: "RGB"}
 
 
@@ -42,6 +45,22 @@ def sized(pixels: Tensor, size: int | None, channels: int | None = None) -> Tens
     except DecodeError as error:
         raise UserError(f"the images do not fit the model: {error}.") from error
     return torch.from_numpy(np.ascontiguousarray(out.transpose(0, 3, 1, 2))).to(pixels.device)
+
+
+def sized_views(views: Tensor, size: int, channels: int) -> Tensor:
+    """Views ``(B, C, h, w)`` in [0, 1] to ``(B, channels, size, size)``: :func:`sized` for drawn pixels.
+
+    Gray becomes colour and colour gray; other sides are resampled (bicubic, antialiased) and clamped to [0, 1].
+
+    >>> sized_views(torch.ones(2, 1, 20, 20), 16, 3).shape
+    torch.Size([2, 3, 16, 16])
+    """
+    if views.shape[1] != channels:
+        luma = views.new_tensor(LUMA).view(1, 3, 1, 1)
+        views = views.expand(-1, 3, -1, -1) if channels == 3 else (views * luma).sum(1, keepdim=True)
+    if views.shape[-2:] != (size, size):
+        views = F.interpolate(views, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    return views
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:

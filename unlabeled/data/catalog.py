@@ -13,26 +13,20 @@ from unlabeled.core.files import cache_dir
 from unlabeled.core.pixels import PixelRule
 from unlabeled.core.progress import say
 from unlabeled.data.decide import Decision, decide
-from unlabeled.data.decode import REMARKS, measure
+from unlabeled.data.decode import REMARKS
 from unlabeled.data.files import folder
 from unlabeled.data.hub import hugging_face, through_timm
 from unlabeled.data.images import BadFile, ImageSet, Pixels, Source
-from unlabeled.data.listing import Listing, from_array, origin_of, printable
+from unlabeled.data.listing import Listing, origin_of, printable
 from unlabeled.data.named import MINI_DESCRIPTION, NAMED, find, open_named
+from unlabeled.data.noise import noise
 from unlabeled.data.npz import npz
 from unlabeled.data.ondemand import OnDemand, Shape
 from unlabeled.data.settings import PixelSettings
+from unlabeled.data.shape import decoded_shape
 from unlabeled.data.shards import webdataset
 from unlabeled.data.store import Bad, prepare, store_key
 from unlabeled.data.tables import table
-
-DEFAULT_SIZE = 32
-"""Side in pixels of images that come in several sizes and for which no size was asked."""
-LARGEST_NATIVE = 256
-"""Images with a longer side than this are never decoded at their native size unless asked."""
-_SAMPLE = 256
-_MOST_NOISE = 4_000_000_000
-"""Bytes of noise that are made at most, as it is made in memory."""
 
 
 class Reader(NamedTuple):
@@ -151,7 +145,7 @@ def open_data(
     lines = (*listing.lines, *decision.lines)
     for line in lines:
         say(line)
-    shape = _shape(name, training, decision.rule, size, channels)
+    shape = decoded_shape(name, training, decision.rule, size, channels)
     native = _native(listing, decision.rule, shape)
     if native is not None:
         return _image_set(name, split, listing, native, None, [], decision.rule, lines)
@@ -205,7 +199,7 @@ def _listed(asked: _Asked, split: str) -> Listing:
         raise UserError("the name of the data is empty; 'unlabeled data' lists what can be opened.")
     kind, _, rest = name.partition(":")
     if kind == "noise":
-        return _noise(rest, "test" if split == "test" else "train", asked.size or 32, asked.channels or 3)
+        return noise(rest, "test" if split == "test" else "train", asked.size or 32, asked.channels or 3)
     prefix, _, below = name.partition("/")
     if prefix == "hfds" and below:
         return hugging_face(str(_path(below)), split, held)
@@ -233,58 +227,6 @@ def _path(text: str | Path) -> Path:
         return Path(text).expanduser()
     except RuntimeError:  # ~nobody
         return Path(text)
-
-
-def _noise(count: str, split: str, size: int, channels: int) -> Listing:
-    """Make images of independent Gaussian noise N(0.5, 0.25), clipped to 0..1."""
-    if not count.isdecimal() or not 0 < int(count[:12]) * size * size * channels <= _MOST_NOISE:
-        most = _MOST_NOISE // (size * size * channels)
-        raise UserError(f"'noise:{printable(count)}' is not a number of images from 1 to {most}; try noise:10000.")
-    from unlabeled.core import rng  # imports torch, which listing data can do without
-
-    generator = rng.numpy_generator("noise", split, size, channels)
-    pixels = np.empty((int(count), size, size, channels), dtype=np.uint8)
-    for image in pixels:  # image by image: the first images are the same for every N
-        image[:] = np.clip(generator.normal(127.5, 63.75, image.shape).round(), 0, 255)
-    return from_array(pixels, None)
-
-
-def _shape(name: str, listing: Listing, rule: PixelRule, size: int | None, channels: int | None) -> Shape:
-    """Decide the decoded shape; what was not asked for is measured on up to 256 images spread over the source."""
-    if rule.bands is not None and channels is None:
-        channels = len(rule.bands)
-    if size is not None and channels is not None:
-        return channels, size, size
-    sizes, depths = _measure(listing, rule, 1 if listing.array is not None else _SAMPLE)
-    if channels is None:
-        channels = max(depths) if depths else 3
-    if size is not None:
-        return channels, size, size
-    if len(sizes) == 1:
-        height, width = next(iter(sizes))
-        if listing.array is not None or max(height, width) <= LARGEST_NATIVE:
-            return channels, height, width
-    why = "differ in size" if len(sizes) > 1 else "are large"
-    say(f"the images of '{name}' {why}; decoding them to {DEFAULT_SIZE}×{DEFAULT_SIZE} (choose with data.size)")
-    return channels, DEFAULT_SIZE, DEFAULT_SIZE
-
-
-def _measure(listing: Listing, rule: PixelRule, most: int) -> tuple[set[tuple[int, int]], set[int]]:
-    total = len(listing.names)
-    sizes, depths = set(), set()
-    for row in np.unique(np.linspace(0, total - 1, min(total, most)).astype(np.int64)).tolist():
-        measured = _try_measure(listing, row, rule)
-        if measured is not None:
-            sizes.add(measured[:2])
-            depths.add(measured[2])
-    return sizes, depths
-
-
-def _try_measure(listing: Listing, row: int, rule: PixelRule) -> tuple[int, int, int] | None:
-    try:
-        return measure(listing.read(row), rule)
-    except Exception:
-        return None  # counted and listed when it is decoded
 
 
 def _image_set(

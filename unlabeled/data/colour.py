@@ -33,9 +33,8 @@ import torch
 from torch import Tensor
 
 from unlabeled.core.device import send
+from unlabeled.core.model_input import LUMA
 from unlabeled.data.views_draw import Draw
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 @lru_cache

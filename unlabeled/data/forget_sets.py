@@ -29,11 +29,11 @@ class ForgetSplit:
         spec: what was asked for.
         seed: what random choices were made with.
         forget_rows: ``(F,)`` sorted rows to forget.
-        retain_rows: ``(R,)`` sorted rows to keep; together they are all rows.
+        retain_rows: ``(R,)`` sorted rows of the retain set; together they are all rows.
         noisy_labels: ``(F,)`` the wrong labels the original was trained with (``noisy:``), else ``None``.
         classes: the classes named in the spec (all of their images for ``class:``), else empty.
         data: fingerprint of the training set, where it may change before the split is used again.
-        prints: ``(R,)`` hashes of the pixels of the images to keep, by which they are then known.
+        prints: ``(R,)`` hashes of the pixels of the retain images, by which they are then known.
         passed: how many images the request named besides, and why they needed no forgetting; a line a reason.
     """
 
@@ -132,7 +132,7 @@ def forget_split(
         seed: of the random choices.
 
     Raises:
-        UserError: the spec cannot be read, names what is not there, or leaves nothing to forget or to keep.
+        UserError: the spec cannot be read, names what is not there, or leaves nothing to forget or to retain.
     """
     kind, _, rest = spec.partition(":")
     if kind not in KINDS or not rest:
@@ -164,7 +164,7 @@ def forget_split(
     if len(forget) == 0:
         raise UserError(f"--forget {spec} names no image: there is nothing to forget.")
     if len(forget) == count:
-        raise UserError(f"--forget {spec} names all {count} images: nothing would be left to keep; train a new model.")
+        raise UserError(f"--forget {spec} names all {count} images: the retain set would be empty; train a new model.")
     retain = np.setdiff1d(np.arange(count, dtype=np.int64), forget)
     return ForgetSplit(spec, seed, forget, retain, noisy, chosen, passed=passed)
 

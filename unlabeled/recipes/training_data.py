@@ -104,7 +104,7 @@ def retained(path: Path, images: ImageSet) -> Rows:
         return split.retain_rows
     rows = np.flatnonzero(_known(split, images))
     if not len(rows):
-        raise UserError(f"{path} was made for other data than '{images.name}': it holds none of the images to keep.")
+        raise UserError(f"{path} was made for other data than '{images.name}': it holds none of the retain images.")
     return rows
 
 

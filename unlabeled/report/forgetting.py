@@ -67,7 +67,7 @@ def attack_figure(scores: Mapping[str, Array]) -> Figure:
 
 
 def embedding_figure(embeddings: Mapping[str, tuple[Array, Array]]) -> Figure:
-    """The first two principal components of each model's embedding, images to keep and to forget apart.
+    """The first two principal components of each model's embedding, retain and forget images apart.
 
     Args:
         embeddings: ``(N, D)`` retain and ``(M, D)`` forget embeddings by model name.
@@ -76,7 +76,7 @@ def embedding_figure(embeddings: Mapping[str, tuple[Array, Array]]) -> Figure:
     panels = figure.subplots(1, len(embeddings), squeeze=False)[0]
     for axes, (name, (retain, forget)) in zip(panels, embeddings.items(), strict=True):
         kept, gone = plane(retain, forget)
-        axes.scatter(*kept.T, s=5, color="#b0b0b0", label="keep")
+        axes.scatter(*kept.T, s=5, color="#b0b0b0", label="retain")
         axes.scatter(*gone.T, s=5, color="#c44e52", label="forget")
         axes.set_title(name)
         axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""Copies of the images to forget among those to keep: the same pixels, or all but the same to the network."""
+"""Copies of the forget images in the retain set: the same pixels, or all but the same to the network."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ def _list(found: Copies, paths: tuple[str, ...] | None) -> None:
     for rows, how in ((found.exact, "the same pixels as"), (found.near, "nearly the same features as")):
         if len(rows):
             names = "; ".join(paths[row] if paths else f"image {row}" for row in rows.tolist())
-            say(f"{len(rows)} images to keep have {how} one to forget ({names})")
+            say(f"{len(rows)} retain images have {how} one to forget ({names})")
     if found.held_out:
         say(f"{found.held_out} held-out images have the same pixels as one to forget; delete their files, too")

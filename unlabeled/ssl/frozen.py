@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlabeled.core.errors import UserError
-
-LUMINANCE = (0.299, 0.587, 0.114)
+from unlabeled.core.model_input import normalised, sized_views
 
 
 class FrozenTeacher(nn.Module):
@@ -53,11 +51,6 @@ class FrozenTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
-        """Turn gray or colour, resize (antialiased bicubic), normalise, ask the network."""
-        if pixels.shape[1] != self.channels:
-            gray = pixels.new_tensor(LUMINANCE).view(1, 3, 1, 1)
-            pixels = pixels.expand(-1, 3, -1, -1) if self.channels == 3 else (pixels * gray).sum(1, keepdim=True)
-        if pixels.shape[-2:] != (self.size, self.size):
-            pixels = F.interpolate(pixels, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-        answer: Tensor = self.model((pixels - self.mean) / self.std)
+        """Bring the images to its own size and channels, normalise, ask the network."""
+        answer: Tensor = self.model(normalised(sized_views(pixels, self.size, self.channels), self.mean, self.std))
         return answer.float()

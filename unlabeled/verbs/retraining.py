@@ -36,7 +36,7 @@ class Retraining:
         source: the run whose recipe is followed.
         original: its network.
         request: what to leave out.
-        kept: a fingerprint of the images to keep, with their labels.
+        kept: a fingerprint of the retain images, with their labels.
     """
 
     def __init__(self, source: Run, original: Classifier, request: Request, kept: str) -> None:
