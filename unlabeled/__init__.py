@@ -26,6 +26,7 @@ _HOME = {
     "predict": "unlabeled.verbs.predict",
     "pretrain": "unlabeled.verbs.pretrain",
     "probe": "unlabeled.verbs.probe",
+    "select": "unlabeled.verbs.select",
 }
 __all__ = [
     "Backbone",
@@ -45,6 +46,7 @@ __all__ = [
     "predict",
     "pretrain",
     "probe",
+    "select",
 ]
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from unlabeled.verbs.predict import predict
     from unlabeled.verbs.pretrain import pretrain
     from unlabeled.verbs.probe import probe
+    from unlabeled.verbs.select import select
 
 
 def __getattr__(name: str) -> Any:

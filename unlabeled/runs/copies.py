@@ -92,13 +92,24 @@ def near_copies(features: Features, forget: Rows, retain: Rows) -> tuple[Rows, f
     """
     if len(retain) < 3:
         return np.empty(0, np.int64), 0.0
-    units = normalize(features - features.mean(0))
+    units = centred(features)
     kept = units[retain]
-    sample = np.sort(rng.numpy_generator("copies").permutation(len(kept))[:SAMPLE])
-    nearest = search(kept, kept[sample], 1, exclude_rows=sample).similarity[:, 0].numpy()
-    threshold = NEAR * float(np.median(np.maximum(1 - nearest, 0)))
+    threshold = copy_distance(kept)
     distance = 1 - search(units[forget], kept, 1).similarity[:, 0].numpy()
     return retain[distance <= threshold].astype(np.int64), threshold
+
+
+def centred(features: Features) -> Features:
+    """``(N, D)`` features less their mean, as unit vectors: the directions in which copies are looked for."""
+    units: Features = normalize(features - features.mean(0))
+    return units
+
+
+def copy_distance(units: Features) -> float:
+    """The cosine distance up to which one of ``(N, D)`` images, N >= 2, counts as nearly a copy of another."""
+    sample = np.sort(rng.numpy_generator("copies").permutation(len(units))[:SAMPLE])
+    nearest = search(units, units[sample], 1, exclude_rows=sample).similarity[:, 0].numpy()
+    return NEAR * float(np.median(np.maximum(1 - nearest, 0)))
 
 
 def _list(found: Copies, paths: tuple[str, ...] | None) -> None:

@@ -13,6 +13,7 @@ from unlabeled.cli.commands import (  # noqa: F401, I001
     finetune,
     predict,
     neighbours,
+    select,
     report,
     export,
     import_,
