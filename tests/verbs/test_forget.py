@@ -202,10 +202,17 @@ def test_the_page_on_deletion_tells_what_each_method_needs_and_its_model_forgets
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "deletion.md").read_text()
-    lines = re.findall(r"^\| (`[a-z0-9_`, ]+`) \| (yes|–) \| (yes|–) \| (yes|–) \|", page, re.MULTILINE)
-    told = {n.strip(" `"): tuple(v == "yes" for v in needs) for names, *needs in lines for n in names.split(",")}
+    cell = r" (yes|–|own loss) \|"
+    lines = re.findall(rf"^\| (`[a-z0-9_`, ]+`) \|{4 * cell}", page, re.MULTILINE)
+    told = {n.strip(" `"): tuple(needs) for names, *needs in lines for n in names.split(",")}
+    says = {True: "yes", False: "–"}
     assert told == {
-        n: (m.needs_labels, m.needs_retain, m.needs_head)
+        n: (
+            says[m.needs_labels],
+            says[m.needs_retain],
+            says[m.needs_head],
+            "own loss" if m.own_loss else says[not m.needs_head],
+        )
         for n, m in zip(METHODS, map(forgetter_class, METHODS), strict=True)
     }
     (block,) = (b for b in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "timm" in b)

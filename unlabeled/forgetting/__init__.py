@@ -19,6 +19,7 @@ _WHERE = {
     "LAFConfig": "methods.laf",
     "LabelledImages": "images",
     "METHODS": "methods",
+    "OwnLoss": "own_loss",
     "PixelArray": "images",
     "Preprocess": "images",
     "Protocol": "protocol",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import torch
@@ -13,6 +13,7 @@ from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.epochs import Checkpoint
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.images import LabelledImages, UnlabelledImages
+from unlabeled.forgetting.own_loss import OwnLoss
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,25 @@ class ForgetData:
         forget: images to forget.
         unseen: images the model never met, for a stopping rule that reads no labels; optional.
         task: single images, whole classes or wrong labels are to go; some papers have settings for each.
+        own: the self-supervised loss the model was trained with, for methods that go on with it; optional.
     """
 
     retain: UnlabelledImages
     forget: UnlabelledImages
     unseen: UnlabelledImages | None = None
     task: Literal["data", "class", "noisy"] = "data"
+    own: OwnLoss | None = None
 
     def without_labels(self) -> ForgetData:
         """The same images, from which no label can be had."""
         unseen = None if self.unseen is None else self.unseen.without_labels()
-        return ForgetData(self.retain.without_labels(), self.forget.without_labels(), unseen, self.task)
+        return replace(self, retain=self.retain.without_labels(), forget=self.forget.without_labels(), unseen=unseen)
+
+    def prints(self) -> list[str]:
+        """Fingerprints of all of it."""
+        unseen = "" if self.unseen is None else self.unseen.fingerprint
+        own = [] if self.own is None else [self.own.fingerprint]
+        return [self.retain.fingerprint, self.forget.fingerprint, unseen, *own]
 
 
 def need_labels(images: UnlabelledImages, who: str) -> LabelledImages:
@@ -62,13 +71,15 @@ class Forgetter(ABC, Generic[C]):
     """An algorithm that makes a copy of a model forget.
 
     Subclasses declare what they need and hold a frozen ``config``. :meth:`forget` never changes the model it
-    is given, and with ``needs_labels`` false it is handed data that cannot yield labels.
+    is given, and where :meth:`reads_labels` is false it is handed data that cannot yield labels.
 
     Attributes:
         name: as people write it.
         does: what it does, in a few words, for tables of methods.
         Config: its settings.
         needs_labels, needs_retain, needs_head: what it cannot do without.
+        own_loss: it goes on with the loss the model was trained with. On a model without head that is the run's own
+            self-supervised loss, which then takes the place of the labels and the head it needs.
     """
 
     name: ClassVar[str]
@@ -77,6 +88,7 @@ class Forgetter(ABC, Generic[C]):
     needs_labels: ClassVar[bool] = False
     needs_retain: ClassVar[bool] = True
     needs_head: ClassVar[bool] = False
+    own_loss: ClassVar[bool] = False
 
     def __init__(self, config: C | None = None) -> None:
         self.config = config or cast("C", self.Config())
@@ -104,16 +116,16 @@ class Forgetter(ABC, Generic[C]):
             Diverged: a loss is not finite.
         """
         self.check(model, data)
-        if not self.needs_labels:
+        if not self.reads_labels(model):
             data = data.without_labels()
+        if not self.uses_own_loss(model):
+            data = replace(data, own=None)
         state = (checkpoint or Checkpoint()).keyed(
             self.name,
             self.config.model_dump_json(),
             seed,
             fingerprint(model),
-            data.retain.fingerprint,
-            data.forget.fingerprint,
-            "" if data.unseen is None else data.unseen.fingerprint,
+            *data.prints(),
             data.task,
         )
         return self._forget(prepared(model, device), data, Frame(self.config, seed, device, state)).eval().cpu()
@@ -122,16 +134,31 @@ class Forgetter(ABC, Generic[C]):
         """Refuse what this algorithm cannot work on, before anything is computed.
 
         Raises:
-            UserError: an empty set, or no labels or no head where it needs them.
+            UserError: an empty set, or no labels, no head or no loss where it needs them.
         """
         if len(data.forget) == 0 or (self.needs_retain and len(data.retain) == 0):
             raise UserError(f"{self.name}: the {'forget' if len(data.forget) == 0 else 'retain'} set is empty.")
+        if self.uses_own_loss(model):
+            if data.own is None:
+                raise UserError(
+                    f"{self.name} goes on with the loss an encoder was trained with, and nobody says which (own=…); "
+                    "laf and lfssd do without."
+                )
+            return
         if self.needs_head:
             model.need_head(self.name)
         if self.needs_labels:
             need_labels(data.forget, self.name)
             if self.needs_retain:
                 need_labels(data.retain, self.name)
+
+    def uses_own_loss(self, model: Classifier) -> bool:
+        """Whether it goes on with the run's self-supervised loss."""
+        return self.own_loss and (model.head is None or not self.needs_head)
+
+    def reads_labels(self, model: Classifier) -> bool:
+        """Whether it is given labels."""
+        return self.needs_labels and not self.uses_own_loss(model)
 
     def blank(self, model: Classifier) -> Classifier:
         """A model of the architecture that :meth:`forget` returns; its weights mean nothing."""

@@ -94,7 +94,11 @@ class UnlabelledImages:
 
     def batch(self, positions: Rows, device: torch.device | str = "cpu") -> Tensor:
         """Normalised float32 ``(B, C, H, W)`` of the images at ``positions`` (of this object, not of the store)."""
-        return self.preprocess(self._pixels.gather(self.rows[positions]).to(device))
+        return self.preprocess(self.pixels(positions, device))
+
+    def pixels(self, positions: Rows, device: torch.device | str = "cpu") -> Tensor:
+        """The same images as they are stored, uint8."""
+        return self._pixels.gather(self.rows[positions]).to(device)
 
     def subset(self, positions: Rows) -> UnlabelledImages:
         """The images at ``positions``."""

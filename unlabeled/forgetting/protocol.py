@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,12 +94,14 @@ class Protocol:
         data = ForgetData(
             train.subset(split.retain_rows), train.subset(split.forget_rows), self.task.unseen, _kind(split)
         )
-        return data if method.needs_labels else data.without_labels()
+        if method.uses_own_loss(self.task.original):
+            data = replace(data, own=self.task.own)
+        return data if method.reads_labels(self.task.original) else data.without_labels()
 
     def forgotten(self, method: AnyForgetter, seed: int) -> Trained:
         """The model after ``method``: computed, resumed or read."""
         data = self.data(method)
-        key = _hash(method.name, method.config.model_dump_json(), seed, self._hash, *_prints(data))
+        key = _hash(method.name, method.config.model_dump_json(), seed, self._hash, *data.prints())
         task, device = self.task, self.device
 
         def make(checkpoint: Checkpoint) -> Classifier:
@@ -119,7 +121,7 @@ class Protocol:
             gold,
             self.task.limit,
             self.task.test.fingerprint,
-            *_prints(self.data(HeadOnly())),
+            *self.data(HeadOnly()).prints(),
         )
         folder = self.out / "rows" / f"{name}-s{seed}-{key}"
         try:
@@ -179,10 +181,6 @@ def _kind(split: ForgetSplit) -> Literal["data", "class", "noisy"]:
     if split.noisy_labels is not None:
         return "noisy"
     return "class" if split.removes_classes else "data"
-
-
-def _prints(data: ForgetData) -> list[str]:
-    return [data.retain.fingerprint, data.forget.fingerprint, "" if data.unseen is None else data.unseen.fingerprint]
 
 
 def _hash(*parts: object) -> str:

@@ -51,7 +51,7 @@ def write_record(
             "name": "retrain" if method is None else method.name,
             "settings": {} if method is None else method.config.model_dump(mode="json"),
             "seed": after.seed,
-            "read_labels": None if method is None else method.needs_labels,
+            "read_labels": None if method is None else method.reads_labels(task.original),
             "seconds": after.seconds,
         },
         "models": {"original": before.model, "forgotten": after.model},

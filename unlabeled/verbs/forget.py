@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from unlabeled.runs.copies import copies_of
 from unlabeled.runs.deletion import BY_IMAGE, Request, refuse_other_request, request_of
 from unlabeled.runs.folder import Run
 from unlabeled.runs.models import backbone_folder
+from unlabeled.runs.own_loss import own_loss_of
 from unlabeled.verbs.forgotten import Leaving
 from unlabeled.verbs.retraining import Retraining, load_classifier
 
@@ -119,6 +120,8 @@ def forget(
         _check_home(home, model, request)
     unseen = any(getattr(m.config, "stop", "") == "unseen" for m in methods.values())
     task = _task(original, request, unseen=unseen)
+    if asking := [name for name, m in methods.items() if m.uses_own_loss(original)]:
+        task = replace(task, own=own_loss_of(source, asking[0]))
     say(f"forgetting {split.description}")
     with folder.lock():
         kept = task.train.subset(split.retain_rows).fingerprint

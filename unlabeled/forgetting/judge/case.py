@@ -15,6 +15,7 @@ from unlabeled.data.forget_sets import ForgetSplit
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.images import LabelledImages, Rows, UnlabelledImages
+from unlabeled.forgetting.own_loss import OwnLoss
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Task:
         test: images of the same kind that it never met.
         split: the rows of ``train`` to forget and to retain.
         unseen: further images it never met, for the label-free stopping rule; never used to judge.
+        own: the self-supervised loss that trained the original, for methods that go on with it.
         limit: at most this many retain (and forget, and test) images are measured, drawn at random.
     """
 
@@ -36,6 +38,7 @@ class Task:
     split: ForgetSplit
     unseen: UnlabelledImages | None = None
     limit: int = 10_000
+    own: OwnLoss | None = None
 
 
 class View:

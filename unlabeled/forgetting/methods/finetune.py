@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.frame import Frame, TrainConfig
-from unlabeled.forgetting.training.supervised import train_classifier
+from unlabeled.forgetting.training.objective import train_on_retain
+from unlabeled.forgetting.training.own import objective_of
 
 
 class FineTuneConfig(TrainConfig):
-    """Adam on cross-entropy over the retain set."""
+    """Adam on the model's own loss over the retain set."""
 
 
 class FineTune(Forgetter[FineTuneConfig]):
@@ -20,6 +21,7 @@ class FineTune(Forgetter[FineTuneConfig]):
     Config = FineTuneConfig
     needs_labels = True
     needs_head = True
+    own_loss = True
 
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[FineTuneConfig]) -> Classifier:
-        return train_classifier(model, need_labels(data.retain, self.name), frame, "finetune")
+        return train_on_retain(objective_of(self, model, data, frame), data.retain, frame, "finetune")

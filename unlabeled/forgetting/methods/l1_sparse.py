@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.frame import Frame, TrainConfig
-from unlabeled.forgetting.training.supervised import train_classifier
+from unlabeled.forgetting.training.objective import train_on_retain
+from unlabeled.forgetting.training.own import objective_of
 
 
 class L1SparseConfig(TrainConfig):
@@ -17,14 +18,15 @@ class L1SparseConfig(TrainConfig):
 
 
 class L1Sparse(Forgetter[L1SparseConfig]):
-    """Fine-tune under a decaying L1 penalty on all parameters."""
+    """Fine-tune under a decaying L1 penalty on all parameters that are kept."""
 
     name = "l1_sparse"
     does = "the same under a decaying L1 penalty"
     Config = L1SparseConfig
     needs_labels = True
     needs_head = True
+    own_loss = True
 
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[L1SparseConfig]) -> Classifier:
         penalty = frame.config.gamma, frame.config.epochs
-        return train_classifier(model, need_labels(data.retain, self.name), frame, "l1-sparse", l1=penalty)
+        return train_on_retain(objective_of(self, model, data, frame), data.retain, frame, "l1-sparse", l1=penalty)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
-from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
+from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import Rows
-from unlabeled.forgetting.training.paired import train_paired
+from unlabeled.forgetting.training.objective import train_on_both
+from unlabeled.forgetting.training.own import objective_of
 
 
 class NegativeGradientConfig(TrainConfig):
-    """``retain_weight * CE(retain) - (1 - retain_weight) * CE(forget)``."""
+    """``retain_weight * L(retain) - (1 - retain_weight) * L(forget)`` with the loss L the model was trained with."""
 
     epochs: int = Field(default=1, ge=1)
     retain_weight: float = Field(default=0.95, ge=0, le=1)
@@ -29,17 +28,13 @@ class NegativeGradient(Forgetter[NegativeGradientConfig]):
     Config = NegativeGradientConfig
     needs_labels = True
     needs_head = True
+    own_loss = True
 
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[NegativeGradientConfig]) -> Classifier:
-        c = frame.config
-        retain, forget = need_labels(data.retain, self.name), need_labels(data.forget, self.name)
+        keep, objective = frame.config.retain_weight, objective_of(self, model, data, frame)
 
         def loss(retain_rows: Rows, forget_rows: Rows) -> Tensor:
-            known, labels = retain.labelled(retain_rows, frame.device)
-            gone, unwanted = forget.labelled(forget_rows, frame.device)
-            logits = model(torch.cat([known, gone]))
-            down = F.cross_entropy(logits[: len(known)], labels)
-            return c.retain_weight * down - (1 - c.retain_weight) * F.cross_entropy(logits[len(known) :], unwanted)
+            down, up = objective.losses(data, retain_rows, forget_rows)
+            return keep * down - (1 - keep) * up
 
-        train_paired(model, data, frame, "negative-gradient", loss)
-        return model
+        return train_on_both(objective, data, frame, "negative-gradient", loss)

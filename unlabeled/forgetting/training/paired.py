@@ -17,17 +17,21 @@ PairLoss = Callable[[Rows, Rows], Tensor]
 
 
 def walk_pairs(
-    retain: UnlabelledImages, forget: UnlabelledImages, batch_size: int, key: Key
+    retain: UnlabelledImages, forget: UnlabelledImages, batch_size: int, key: Key, drop_last: bool = False
 ) -> Iterator[tuple[Rows, Rows]]:
     """Positions in both sets, over the whole *longer* set; the shorter starts again (newly shuffled) as often as
     needed. A pure function of ``key``.
+
+    Args:
+        drop_last: leave out the incomplete last batch of a set, as long as there is another.
     """
-    pairs = max(-(-len(retain) // batch_size), -(-len(forget) // batch_size))
+    count = max(len(retain), len(forget))
+    pairs = max(count // batch_size, 1) if drop_last else -(-count // batch_size)
 
     def cycle(images: UnlabelledImages, name: str) -> Iterator[Rows]:
         lap = 0
         while True:
-            yield from images.positions(batch_size, (*key, name, lap))
+            yield from images.positions(batch_size, (*key, name, lap), drop_last)
             lap += 1
 
     retain_rows, forget_rows = cycle(retain, "retain"), cycle(forget, "forget")

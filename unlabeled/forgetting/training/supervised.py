@@ -14,6 +14,7 @@ from unlabeled.forgetting.contract import prepared
 from unlabeled.forgetting.epochs import adam, train_epochs
 from unlabeled.forgetting.frame import ForgetterConfig, Frame, TrainConfig
 from unlabeled.forgetting.images import LabelledImages
+from unlabeled.forgetting.training.objective import CrossEntropy, train_on_retain
 
 
 def train_classifier(
@@ -30,22 +31,7 @@ def train_classifier(
         stage: names the work among the checkpoints.
         l1: weight γ of an L1 penalty on all parameters and the number of epochs over which γ falls to 0.
     """
-    config = frame.config
-    trained = prepared(model, frame.device)
-
-    def losses(number: int) -> Iterator[Tensor]:
-        weight = l1[0] * max(0.0, 1 - number / l1[1])
-        for images, labels in data.labelled_batches(
-            config.batch_size, frame.device, frame.key(stage, number), drop_last=True
-        ):
-            loss = F.cross_entropy(trained(images), labels)
-            if weight:
-                loss = loss + weight * torch.stack([p.abs().sum() for p in trained.parameters()]).sum()
-            yield loss
-
-    optimiser = adam(trained.parameters(), config.lr, config.weight_decay)
-    train_epochs(stage, config.epochs, trained, optimiser, losses, frame.checkpoint)
-    return trained.eval()
+    return train_on_retain(CrossEntropy(prepared(model, frame.device), frame.device), data, frame, stage, l1=l1)
 
 
 def fit_head(
