@@ -108,6 +108,18 @@ class Backbone(nn.Module):
             output = output.permute(0, 3, 1, 2)
         return self._pooled(output, self.pool)
 
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """What each stage makes of normalised images ``(B, C, H, W)``: ``(B, D)`` by name, from input to output.
+
+        From one pass, maps and tokens averaged; empty for a model without stages.
+        """
+        model: Any = self.model
+        names = layer_names(model)
+        if not names or not hasattr(model, "forward_intermediates"):
+            return {}
+        outputs = model.forward_intermediates(images, intermediates_only=True)
+        return {name: self._pooled(output, "avg") for name, output in zip(names, outputs, strict=True)}
+
     def _pooled(self, output: Tensor, pool: str) -> Tensor:
         if output.ndim == 3:
             prefix = int(getattr(self.model, "num_prefix_tokens", 0))

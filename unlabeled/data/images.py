@@ -126,9 +126,14 @@ class ImageSet:
 
     def labelled(self) -> ImageSet:
         """The images that have a label: this set itself, if all do or none does."""
-        if self._labels is None or not (self._labels < 0).any():
-            return self
-        return self.subset(np.flatnonzero(self._labels >= 0))
+        rows = self.labelled_rows()
+        return self if len(rows) == len(self) else self.subset(rows)
+
+    def labelled_rows(self) -> Rows:
+        """The rows that :meth:`labelled` keeps."""
+        if self._labels is None:
+            return np.arange(len(self))
+        return np.flatnonzero(self._labels >= 0)
 
     @property
     def shape(self) -> tuple[int, int, int]:

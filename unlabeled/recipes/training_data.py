@@ -110,8 +110,14 @@ def retained(path: Path, images: ImageSet) -> Rows:
 
 def held_out(path: Path, train: ImageSet, test: ImageSet) -> ImageSet:
     """``test`` without images that a forget split keeps: where images came or went, the rest may be divided again."""
+    rows = held_out_rows(path, train, test)
+    return test if len(rows) == len(test) else test.subset(rows)
+
+
+def held_out_rows(path: Path, train: ImageSet, test: ImageSet) -> Rows:
+    """The rows of ``test`` that :func:`held_out` leaves."""
     split = ForgetSplit.load(path)
-    return test.subset(np.flatnonzero(~_known(split, test))) if _changed(split, train) else test
+    return np.flatnonzero(~_known(split, test)) if _changed(split, train) else np.arange(len(test))
 
 
 def _changed(split: ForgetSplit, images: ImageSet) -> bool:

@@ -42,10 +42,14 @@ def stacked(runs: Sequence[RunContent], parts: Sequence[Markup]) -> Markup:
 
 def legend(runs: Sequence[RunContent]) -> Markup:
     """Which colour is which run; nothing for one run."""
-    if len(runs) == 1:
-        return Markup("")
-    items = [tag("span", tag("i", class_=f"dot r{i % 6}"), run.name) for i, run in enumerate(runs)]
-    return tag("p", items, class_="legend")
+    return legend_of([run.name for run in runs]) if len(runs) > 1 else Markup("")
+
+
+def legend_of(names: Sequence[str]) -> Markup:
+    """Names in their colours."""
+    return tag(
+        "p", [tag("span", tag("i", class_=f"dot r{i % 6}"), name) for i, name in enumerate(names)], class_="legend"
+    )
 
 
 def figure(value: float | None, text: str, strong: bool = False) -> Markup:
@@ -54,9 +58,14 @@ def figure(value: float | None, text: str, strong: bool = False) -> Markup:
     return tag("td", content, class_="num", data_value=None if value is None or math.isnan(value) else value)
 
 
-def sortable(columns: Sequence[str], rows: Sequence[Markup], name: str) -> Markup:
-    """A table whose headings sort it."""
-    head = [tag("th", tag("button", column, type="button"), scope="col") for column in columns]
+def sortable(
+    columns: Sequence[str], rows: Sequence[Markup], name: str, tips: Mapping[str, str] | None = None
+) -> Markup:
+    """A table whose headings sort it; ``tips`` say what they mean."""
+    head = [
+        tag("th", tag("button", column, type="button"), scope="col", data_tip=(tips or {}).get(column))
+        for column in columns
+    ]
     table = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows), class_="sortable", data_name=name)
     return tag("div", table, class_="wide")
 

@@ -187,8 +187,8 @@ def class_colour(label: int, count: int) -> str:
     return f"hsl({label * 360 // count} {65 if label % 2 else 55}% {58 if label % 2 else 45}%)"
 
 
-def scatter(projection: Projection, atlas: Atlas, side: int = 440) -> Markup:
-    """Points that show their image under the pointer (``data-i`` is the image's number)."""
+def scatter(projection: Projection, atlas: Atlas, side: int = 440, kinds: Sequence[str] | None = None) -> Markup:
+    """Points that show their image under the pointer (``data-i`` is the image's number, ``kinds`` the CSS classes)."""
     points = projection.points.astype(np.float64)
     low, high = points.min(0), points.max(0)
     spread = np.where(high > low, high - low, 1.0)
@@ -200,6 +200,7 @@ def scatter(projection: Projection, atlas: Atlas, side: int = 440) -> Markup:
             cx=f"{x:.1f}",
             cy=f"{side - y:.1f}",
             r=3.2,
+            class_=kinds[i] if kinds else None,
             data_i=i,
             data_c=None if atlas.labels is None else int(atlas.labels[i]),
             style=None if atlas.labels is None else f"fill:{class_colour(int(atlas.labels[i]), count)}",

@@ -22,7 +22,11 @@ MAIN_PROBES = (FINE_TUNED, "linear", "knn", "nmc")
 MOST_FIGURES = 3
 
 
-def page(runs: Sequence[RunContent], title: str | None = None) -> str:
+Parts = Mapping[str, tuple[str, Markup | None]]
+"""Sections by name: title and content."""
+
+
+def page(runs: Sequence[RunContent], title: str | None = None, compared: Parts | None = None) -> str:
     """Write a page about ``runs``, side by side where there are several.
 
     Everything is inside: styles, one script, pictures as ``data:`` addresses. A content security policy with the
@@ -31,6 +35,7 @@ def page(runs: Sequence[RunContent], title: str | None = None) -> str:
     Args:
         runs: at least one.
         title: default: the run's name, or ``"n runs compared"``.
+        compared: further sections, of pairs of the runs (:mod:`unlabeled.report.compare`).
 
     Returns:
         HTML.
@@ -49,13 +54,18 @@ def page(runs: Sequence[RunContent], title: str | None = None) -> str:
         "confusions": ("Confusions", sections.confusions(runs)),
         "views": ("What the method saw", sections.galleries(runs)),
         "forgetting": ("Forgetting", sections.forgetting(runs)),
+        **(compared or {}),
         "recipe": ("Recipe and environment", _records(runs)),
     }
     return shell(title, _subtitle(runs), parts, _summary(runs))
 
 
-def shell(title: str, lead: str, parts: Mapping[str, tuple[str, Markup | None]], summary: Markup | None = None) -> str:
-    """A page of named sections (title, content) under one heading; those without content are left out."""
+def shell(title: str, lead: str, parts: Parts, summary: Markup | None = None, pictures: str = "data:") -> str:
+    """A page of named sections (title, content) under one heading; those without content are left out.
+
+    Args:
+        pictures: where pictures may come from, as a content security policy says it.
+    """
     shown = {name: part for name, part in parts.items() if part[1]}
     links = [tag("a", key, href=f"#{key}") for key in shown]
     toggle = tag("button", "◐", type="button", id="theme", title="light or dark", aria_label="light or dark")
@@ -66,16 +76,16 @@ def shell(title: str, lead: str, parts: Mapping[str, tuple[str, Markup | None]],
         tag("footer", f"unlabeled {VERSION} · {time.strftime('%Y-%m-%d %H:%M %Z')}"),
         tag("div", id="tip", role="status", hidden=True),
     ]
-    script = _asset("page.js")
+    script = _asset("page.js") + _asset("compare.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy = f"default-src 'none'; img-src {pictures}; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     head = [
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", title),
         tag("link", rel="icon", href="data:,"),
-        tag("style", Markup(_asset("page.css"))),
+        tag("style", Markup(_asset("page.css") + _asset("compare.css"))),
     ]
     content = tag("html", tag("head", head), tag("body", body, tag("script", Markup(script))), lang="en")
     return f"<!doctype html>\n{content}\n"

@@ -210,15 +210,17 @@ def _own_pictures(ready: Prepared, held: ImageSet, seed: int) -> list[Gallery]:
     return galleries
 
 
-def _batches(held: ImageSet, backbone: Backbone) -> Iterator[Tensor]:
+def batches(held: ImageSet, backbone: Backbone) -> Iterator[Tensor]:
+    """The images as the backbone takes them, a batch at a time, where it is."""
+    place = backbone.mean.device
     for rows in np.array_split(np.arange(len(held)), -(-len(held) // 128)):
-        yield normalised(sized(held.gather(rows), backbone.image_size), backbone.mean, backbone.std)
+        yield normalised(sized(held.gather(rows).to(place), backbone.image_size), backbone.mean, backbone.std)
 
 
 @torch.inference_mode()
 def prototype_usage(method: SwAV, backbone: Backbone, held: ImageSet) -> Gallery:
     """The prototypes that lead for most held-out images, each with the images nearest to it."""
-    projected = (F.normalize(method.head(method.backbone(images)), dim=1) for images in _batches(held, backbone))
+    projected = (F.normalize(method.head(method.backbone(images)), dim=1) for images in batches(held, backbone))
     cosine, leader = torch.cat([method.prototypes(projections) for projections in projected]).max(1)
     count = torch.bincount(leader, minlength=method.config.prototypes)
     share = count / count.sum()
@@ -244,7 +246,7 @@ def prototype_usage(method: SwAV, backbone: Backbone, held: ImageSet) -> Gallery
 def rotation_confusion(method: Rotation, backbone: Backbone, held: ImageSet) -> Confusion:
     """How well the rotation head tells the four rotations of held-out images apart."""
     counts = torch.zeros(4, 4, dtype=torch.int64)
-    for images in _batches(held, backbone):
+    for images in batches(held, backbone):
         turned, labels = rotations(images)
         answers = method.head(method.backbone(turned)).argmax(1)
         counts += torch.bincount(labels * 4 + answers, minlength=16).view(4, 4)

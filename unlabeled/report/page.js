@@ -1,4 +1,28 @@
 "use strict";
+const names = new WeakMap();
+const namesOf = (maps) => {
+  if (!names.has(maps)) names.set(maps, JSON.parse(maps.querySelector("template.names").content.textContent));
+  return names.get(maps);
+};
+
+// the picture of an image: a file of the server, or a part of the sheet in the page; nothing where it must not be seen
+const thumbnail = (maps, number, bare = false) => {
+  if (bare) return "";
+  if (maps.dataset.thumbs) {
+    const image = new Image();
+    image.src = `${maps.dataset.thumbs}${number}.png`;
+    return image;
+  }
+  const columns = Number(maps.dataset.columns), side = Number(maps.dataset.side);
+  const total = namesOf(maps).length, zoom = Math.max(1, Math.round(112 / side)), shown = side * zoom;
+  const image = document.createElement("i");
+  image.className = `picture ${maps.dataset.atlas}`;
+  image.style.width = image.style.height = `${shown}px`;
+  image.style.backgroundSize = `${columns * shown}px ${Math.ceil(total / columns) * shown}px`;
+  image.style.backgroundPosition = `${-(number % columns) * shown}px ${-Math.floor(number / columns) * shown}px`;
+  return image;
+};
+
 (() => {
   const root = document.documentElement;
   const tip = document.getElementById("tip");
@@ -20,23 +44,6 @@
     tip.style.top = `${Math.max(4, y + box.height > height ? event.clientY - box.height - 12 : y)}px`;
   };
 
-  const names = new WeakMap();
-  const namesOf = (maps) => {
-    if (!names.has(maps)) names.set(maps, JSON.parse(maps.querySelector("template.names").content.textContent));
-    return names.get(maps);
-  };
-
-  const thumbnail = (maps, number) => {
-    const columns = Number(maps.dataset.columns), side = Number(maps.dataset.side);
-    const total = namesOf(maps).length, zoom = Math.max(1, Math.round(112 / side)), shown = side * zoom;
-    const image = document.createElement("i");
-    image.className = maps.dataset.atlas;
-    image.style.width = image.style.height = `${shown}px`;
-    image.style.backgroundSize = `${columns * shown}px ${Math.ceil(total / columns) * shown}px`;
-    image.style.backgroundPosition = `${-(number % columns) * shown}px ${-Math.floor(number / columns) * shown}px`;
-    return image;
-  };
-
   const clear = () => {
     tip.hidden = true;
     document.querySelectorAll(".scatter .on").forEach((c) => c.classList.remove("on"));
@@ -50,7 +57,7 @@
       const maps = point.closest(".maps"), number = Number(point.dataset.i);
       const same = `.maps[data-atlas="${maps.dataset.atlas}"] circle[data-i="${number}"]`;
       document.querySelectorAll(same).forEach((c) => c.classList.add("on"));
-      tip.replaceChildren(thumbnail(maps, number), namesOf(maps)[number]);
+      tip.replaceChildren(thumbnail(maps, number, point.classList.contains("bare")), namesOf(maps)[number]);
     } else if (holder) {
       tip.replaceChildren(holder.dataset.tip);
     } else {

@@ -11,7 +11,7 @@ import numpy as np
 from unlabeled.forgetting.judge.words import MODELS, in_words, is_share
 from unlabeled.report.blocks import facts, figure, legend, side_by_side, sortable, stacked
 from unlabeled.report.charts import Line, class_colour, line_chart, number, scatter
-from unlabeled.report.content import Cell, Confusion, Forgetting, Gallery, Picture, RunContent
+from unlabeled.report.content import Atlas, Cell, Confusion, Forgetting, Gallery, Picture, RunContent
 from unlabeled.report.markup import Markup, join, tag
 from unlabeled.report.pixels import data_uri, png, sprite, to_picture
 from unlabeled.report.tables import FINE_TUNED, ProbeRow, percent, probe_rows
@@ -183,7 +183,7 @@ def embedding(runs: Sequence[RunContent]) -> Markup:
         data = tag("template", json.dumps(names, ensure_ascii=False), class_="names")
         parts.append(
             tag(
-                "div", None if known else _classes(run), maps, data,
+                "div", None if known else class_buttons(atlas), maps, data,
                 class_="maps", data_atlas=key, data_columns=columns, data_side=side,
             )
         )  # fmt: skip
@@ -195,9 +195,9 @@ def embedding(runs: Sequence[RunContent]) -> Markup:
     return join([tag("style", Markup("".join(styles))), tag("p", hint, class_="hint"), stacked(runs, parts)])
 
 
-def _classes(run: RunContent) -> Markup | None:
-    atlas = run.atlas
-    if atlas is None or atlas.labels is None:
+def class_buttons(atlas: Atlas) -> Markup | None:
+    """The classes of an atlas in their colours; a click leaves one class standing alone."""
+    if atlas.labels is None:
         return None
     present = sorted(set(atlas.labels.tolist()))
     names = atlas.classes or [str(label) for label in range(max(present) + 1)]

@@ -106,7 +106,7 @@ def request_of(source: Run, what: str, data: str | None, data_dir: str | None, s
     every = train
     if source.exists():
         train = usable(train, source.recipe())
-    trained = _trained(train, source)
+    trained = rows_in(train, source)
     elsewhere = _elsewhere(every, train, trained, test)
     split = _split(what, train, trained, source, seed, elsewhere)
     beside = _beside(what, elsewhere, (test, every), train.paths or ())
@@ -136,8 +136,8 @@ def _data_of(source: Run, data: str | None, data_dir: str | None) -> DataConfig:
     return config.model_copy(update={"channels": channels, "size": size})
 
 
-def _trained(images: ImageSet, source: Run) -> Rows:
-    """The rows that are in the model: those it was trained on, less those an earlier request made it forget."""
+def rows_in(images: ImageSet, source: Run) -> Rows:
+    """The rows of its usable images that are in a model: those it was trained on, less those it was made to forget."""
     if source.left_out.is_file():
         return retained(source.left_out, images)
     return trained_rows(images, source.recipe()) if source.exists() else np.arange(len(images))

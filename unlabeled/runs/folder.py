@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,16 @@ class Run:
         first, last = (run_files.BACKBONE, run_files.CHECKPOINTS), run_files.RECIPE
         for name in (*first, *(n for n in run_files.WRITTEN if n not in (*first, last)), last):
             remove(self.folder / name)
+
+
+def told_apart(runs: Sequence[Run]) -> list[str]:
+    """Names for runs: their folders', with as much of their parents as tells them apart."""
+    paths = [run.folder.resolve() for run in runs]
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path.name} ({number})" for number, path in enumerate(paths, 1)]
 
 
 def same_recipe(old: Recipe, new: Recipe) -> str | None:

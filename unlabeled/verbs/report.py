@@ -10,8 +10,9 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_text, expect_file
 from unlabeled.core.progress import progress, say
 from unlabeled.report import page
+from unlabeled.report.compare.page import compared_parts
 from unlabeled.report.gather import gather
-from unlabeled.runs.folder import Run
+from unlabeled.runs.folder import Run, told_apart
 
 
 def report(
@@ -46,21 +47,11 @@ def report(
         run.recipe()
     path = Path(out) if out is not None else folders[0].folder / run_files.REPORT
     expect_file(path, run_files.REPORT)
-    contents = []
+    contents, names = [], told_apart(folders)
     with progress("report", len(folders)) as tick:
-        for run, name in zip(folders, _names(folders), strict=True):
+        for run, name in zip(folders, names, strict=True):
             contents.append(gather(run, name, data_dir=data_dir, points=points, bank=bank))
             tick(1, name)
-    atomic_write_text(path, page(contents, title))
+    atomic_write_text(path, page(contents, title, compared_parts(folders, names, data_dir)))
     say(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")
     return path
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """The folders' names, with as much of their parents as tells them apart."""
-    paths = [run.folder.resolve() for run in runs]
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{path.name} ({number})" for number, path in enumerate(paths, 1)]
