@@ -7,6 +7,7 @@ from collections.abc import Callable
 FORMATS = ("timm", "safetensors", "torchscript", "onnx", "hub")
 BENCHES = ("step", "extract", "growth", "probes")
 CLEANED = ("unfinished", "checkpoints")
+SWEPT_BY = ("linear", "logistic", "knn", "nmc", "lda", "ridge", "mahalanobis", "rankme")
 
 
 def recipes(incomplete: str) -> list[str]:

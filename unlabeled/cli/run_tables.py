@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlabeled.cli.present import table
+from unlabeled.cli.present import table, with_interval
+from unlabeled.core.words import command
 from unlabeled.probes.catalog import SUITE, column
+from unlabeled.verbs.held_out import RANKME
 from unlabeled.verbs.runs import READINGS, RunRow, differing
+from unlabeled.verbs.sweep import TABLE, Row, Swept
 
 
 def show_runs(rows: Sequence[RunRow]) -> str:
@@ -64,3 +67,33 @@ def show_cleaned(gone: Sequence[Path], *, really: bool) -> str:
         return "nothing to remove"
     head = "removed:" if really else "would be removed (say --yes to do it):"
     return "\n".join([head, *(f"  {path}" for path in gone)])
+
+
+def show_sweep(swept: Swept) -> str:
+    """A row a setting, the best first, and how the best is measured on test images."""
+    share = swept.by != RANKME
+    title = (
+        f"{column(swept.by)} on a held-out fifth of the training images, %" if share else "RankMe of training images"
+    )
+    rows = sorted(swept.rows, key=lambda row: -(row.mean or 0.0))
+    lines = [[row.title, _mean(row, share), str(len(row.by_seed)), _without(row)] for row in rows]
+    said = [table(["setting", "mean ± 95 % of seeds", "seeds", ""], lines, title)]
+    if swept.best is not None:
+        said += ["", f"best: {swept.best.title}"]
+        if len(swept.rows) > 1:
+            said.append("  chosen for being the highest, it looks better here than it is; on test images:")
+        said.append(f"  {command('probe', *swept.runs[swept.best.setting])}")
+    return "\n".join([*said, f"table: {swept.folder / TABLE}"])
+
+
+def _mean(row: Row, share: bool) -> str:
+    if row.mean is None:
+        return "–"
+    if share:
+        return with_interval(row.mean, *row.interval) if row.interval else f"{100 * row.mean:.1f}"
+    return f"{row.mean:.1f}" + (f" ± {(row.interval[1] - row.interval[0]) / 2:.1f}" if row.interval else "")
+
+
+def _without(row: Row) -> str:
+    parts = ((f"{len(row.diverged)} diverged", row.diverged), (f"{len(row.missing)} to come", row.missing))
+    return ", ".join(text for text, seeds in parts if seeds)

@@ -25,6 +25,8 @@ CHAIN = "record.jsonl"
 """What was done to answer requests, each entry sealed with the hash of the one before."""
 TABLE = "table.md"
 ROLLBACKS = "rollbacks.json"
+HELD_OUT = "held_out.json"
+"""What `sweep` compares runs by: figures on a part of the training images, never the test images."""
 
 LOCK = ".lock"
 """Held while a process works in the folder."""
@@ -37,6 +39,6 @@ REQUEST = f"{FORGETTING}/request.json"
 
 WRITTEN = (
     RECIPE, METRICS, ENVIRONMENT, DATA, DEMO, CHECKPOINTS, BACKBONE, *BESIDE, CLASSIFIER, PROBES, FORGETTING, PICTURES,
-    TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, RECORD, CHAIN, TABLE, ROLLBACKS,
+    TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, RECORD, CHAIN, TABLE, ROLLBACKS, HELD_OUT,
 )  # fmt: skip
 """Nothing else in the folder is ever removed."""

@@ -90,12 +90,7 @@ def pretrain(
 
 def _on_this_rank(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> None:
     """Rank 0 owns the run folder and says to all whether there is something to do, and from where."""
-    parts = recipe.optimizer.accumulate * dist.world_size()
-    if recipe.batch_size % parts:
-        raise UserError(
-            f"batch_size {recipe.batch_size} cannot be shared out equally over {parts} parts (optimizer.accumulate × "
-            f"{dist.world_size()} processes); choose a multiple, or another number of processes."
-        )
+    check_parts(recipe, dist.world_size())
     with run.lock() if dist.rank() == 0 else nullcontext():
         done, from_checkpoint = False, False
         if dist.rank() == 0:
@@ -104,6 +99,20 @@ def _on_this_rank(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> No
         done, from_checkpoint = dist.everyone((done, from_checkpoint))[0]
         if not done:
             _carry_out(run, recipe, from_checkpoint)
+
+
+def check_parts(recipe: Recipe, processes: int) -> None:
+    """See that every process gets an equal part of a batch.
+
+    Raises:
+        UserError: it does not.
+    """
+    parts = recipe.optimizer.accumulate * processes
+    if recipe.batch_size % parts:
+        raise UserError(
+            f"batch_size {recipe.batch_size} cannot be shared out equally over {parts} parts (optimizer.accumulate × "
+            f"{processes} processes); choose a multiple, or another number of processes."
+        )
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -122,18 +131,28 @@ def _already_done(run: Run, recipe: Recipe, resume: bool, overwrite: bool) -> bo
         return False
     if not resume:
         raise UserError(f"{run.folder} already holds a run; go on with --resume, replace it with --overwrite.")
-    changed = same_recipe(run.recipe(), recipe)
-    if changed and not only_moved(run.recipe(), recipe):
-        raise UserError(
-            f"{run.folder} was started with another recipe ('{changed}' differs); resume with "
-            f"`{command('pretrain', run.folder, '--resume')}`, or choose another --out."
-        )
+    changed = check_same(run, recipe)
     if not run.finished():
         return False
     if changed:
         follow(run, recipe, training_images(recipe).fingerprint)
     say(f"{run.folder} is already finished.")
     return True
+
+
+def check_same(run: Run, recipe: Recipe) -> str | None:
+    """See that a run that was begun goes on with its own recipe; the setting in which only the images' place differs.
+
+    Raises:
+        UserError: it is another recipe.
+    """
+    changed = same_recipe(run.recipe(), recipe)
+    if changed and not only_moved(run.recipe(), recipe):
+        raise UserError(
+            f"{run.folder} was started with another recipe ('{changed}' differs); resume with "
+            f"`{command('pretrain', run.folder, '--resume')}`, or choose another --out."
+        )
+    return changed
 
 
 def _carry_out(run: Run, recipe: Recipe, resume: bool) -> None:

@@ -121,7 +121,7 @@ def probe(
     if layer is None and pool is None and Run(model).exists():
         features = Run(model).recipe().features
         layer, pool = features.layer, features.pool
-    train, test = _open(str(model), data, data_dir, like)
+    train, test = open_splits(str(model), data, data_dir, like)
     loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)
     name = "BatchNorm-calibrated " + str(model) if calibrate else str(model)
     if layer is not None or pool is not None:
@@ -169,7 +169,10 @@ def _calibrated(model: Backbone | Pixels, batches: list[torch.Tensor]) -> Backbo
     return calibrated
 
 
-def _open(model: str, data: str | None, data_dir: str | None, like: str | None) -> tuple[ImageSet, ImageSet]:
+def open_splits(
+    model: str, data: str | None = None, data_dir: str | None = None, like: str | None = None
+) -> tuple[ImageSet, ImageSet]:
+    """The labelled training and test images that a model is probed on, as large as its network takes them."""
     run = Run(model)
     # what has no data or size of its own takes those of the run it is compared with
     source = run if run.exists() or like is None else Run(like)

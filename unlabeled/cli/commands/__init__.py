@@ -5,6 +5,8 @@ from unlabeled.cli.commands import (  # noqa: F401, I001
     recipes,
     data,
     pretrain,
+    sweep,
+    launch,
     probe,
     evaluate,
     forget,
