@@ -82,6 +82,11 @@ class UnlabelledImages:
         return len(self.rows)
 
     @property
+    def store(self) -> str:
+        """Fingerprint of the stored images, of which ``rows`` are these."""
+        return self._pixels.fingerprint
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the store's content, the rows and the preprocessing."""
         digest = hashlib.blake2b(f"{self._pixels.fingerprint}:{self.preprocess}".encode(), digest_size=16)

@@ -122,6 +122,7 @@ class Protocol:
             self.task.limit,
             self.task.test.fingerprint,
             *self.data(HeadOnly()).prints(),
+            *([] if self.task.shadows is None else self.task.shadows.fingerprints()),
         )
         folder = self.out / "rows" / f"{name}-s{seed}-{key}"
         try:

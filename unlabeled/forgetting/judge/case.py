@@ -15,6 +15,7 @@ from unlabeled.data.forget_sets import ForgetSplit
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.images import LabelledImages, Rows, UnlabelledImages
+from unlabeled.forgetting.judge.shadows import Shadows
 from unlabeled.forgetting.own_loss import OwnLoss
 
 
@@ -30,6 +31,7 @@ class Task:
         unseen: further images it never met, for the label-free stopping rule; never used to judge.
         own: the self-supervised loss that trained the original, for methods that go on with it.
         limit: at most this many retain (and forget, and test) images are measured, drawn at random.
+        shadows: models trained like the original on random halves of its data, for attacks image by image.
     """
 
     original: Classifier
@@ -39,6 +41,7 @@ class Task:
     unseen: UnlabelledImages | None = None
     limit: int = 10_000
     own: OwnLoss | None = None
+    shadows: Shadows | None = None
 
 
 class View:

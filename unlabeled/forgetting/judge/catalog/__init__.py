@@ -12,6 +12,8 @@ FILES = (
     "representation",
     "reprobing",
     "membership",
+    "inside",
+    "likelihood",
     "relearning",
 )
 
