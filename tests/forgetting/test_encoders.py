@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from unlabeled.core import rng
 from unlabeled.forgetting.classifier import Classifier, fingerprint
@@ -13,6 +17,7 @@ from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.methods import METHODS, forgetter_class
 from unlabeled.forgetting.methods.bad_teacher import incompetent
 from unlabeled.forgetting.methods.noise_finetune import perturb
+from unlabeled.forgetting.methods.scar import SMALL, Distributions, shrunk_inverse, tukey
 from unlabeled.forgetting.training.distil import embedding_error
 
 SHORT = {"epochs": 1, "lr": 1e-3, "vae_epochs": 1, "alpha": 1.2}
@@ -90,3 +95,48 @@ def test_teachers_teach_embeddings_where_there_is_no_head(name: str, encoder: Cl
     forgot = build(name, epochs=8, lr=3e-3, **longer).forget(encoder, data)
     assert error(forgot, bad, data, "forget") < 0.6 * float(embedding_error(goes, bad))
     assert error(forgot, stays, data, "retain") < error(forgot, goes, data, "forget")
+
+
+def test_scars_distances_are_the_formula() -> None:
+    g = torch.Generator().manual_seed(0)
+    rows = torch.rand(30, 4, generator=g, dtype=torch.float64) + torch.arange(2).repeat_interleave(15)[:, None]
+    groups = torch.tensor([7] * 15 + [2] * 14 + [5])  # a group of one has no distribution
+    near, names = Distributions.of(rows, groups, 3.0, 2.0)
+    assert names.tolist() == [2, 7]
+    x = torch.rand(3, 4, generator=g, dtype=torch.float64) - 0.5
+    found = near.distances(x)
+    for k, name in enumerate((2, 7)):
+        part = np.sqrt(rows[groups == name].numpy())
+        cov = np.cov(part.T)
+        off = cov[~np.eye(4, dtype=bool)].mean()
+        shrunk = cov + 3 * np.trace(cov) / 4 * np.eye(4) + 2 * off * (1 - np.eye(4))
+        sigma = np.sqrt(np.diag(shrunk))
+        inverse = np.linalg.inv(shrunk / np.outer(sigma, sigma))
+        assert np.allclose(shrunk_inverse(torch.as_tensor(part), 3.0, 2.0).numpy(), inverse)
+        mean = part.mean(0) / np.linalg.norm(part.mean(0))
+        for i in range(3):
+            z = np.sign(x[i].numpy()) * np.sqrt(np.abs(x[i].numpy()))
+            d = z / np.linalg.norm(z) - mean
+            assert float(found[i, k]) == pytest.approx(d @ inverse @ d, rel=1e-9)
+
+
+def test_scars_root_has_a_slope_everywhere() -> None:
+    x = torch.tensor([[0.0, SMALL / 2, 0.25, -0.25]], requires_grad=True)
+    Distributions(torch.eye(4)[:2], torch.eye(4).expand(2, 4, 4)).distances(x).sum().backward()
+    assert bool(torch.isfinite(x.grad).all())
+
+
+def test_scar_moves_the_images_to_another_group_and_stops(encoder: Classifier, data: ForgetData) -> None:
+    """A class in three groups of unseen images: its images end nearest to another one, and the unseen stay."""
+    method = build("scar", epochs=20, lr=3e-3, clusters=3, target=0.05)
+    forgot = method.forget(encoder, replace(data, task="class"))
+    unseen = data.need_unseen("test")
+    stays, goes = embed_all(encoder, unseen), embed_all(encoder, data.forget)
+    centres, *moved = (F.normalize(tukey(e)) for e in (stays, goes, embed_all(forgot, data.forget)))
+    means = torch.stack([centres[unseen.rows % 3 == c].mean(0) for c in range(3)])
+    before, after = (float((torch.cdist(e, means).argmin(1) == 0).float().mean()) for e in moved)
+    assert before > 0.9
+    assert after < 0.3
+    assert error(forgot, goes, data, "forget") > 2 * float(
+        embedding_error(embed_all(forgot, data.retain), embed_all(encoder, data.retain))
+    )

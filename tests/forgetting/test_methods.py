@@ -46,6 +46,7 @@ SETTINGS: dict[str, dict] = {
     "bad_teacher": {"epochs": 2, "lr": 1e-3},
     "stochastic_teacher": {"epochs": 2, "rebuild_epochs": 2, "lr": 1e-3},
     "noise_finetune": {"epochs": 2},
+    "scar": {"epochs": 2, "target": 0.0},
     "ssd": {"alpha": 2.0},
     "lfssd": {"alpha": 1.2},
     "salun": {"epochs": 2, "lr": 1e-3},
@@ -95,7 +96,7 @@ def test_settings_of_older_records_are_read() -> None:
 
 @pytest.mark.parametrize("name", sorted(n for n, c in CLASSES.items() if not c.needs_retain))
 def test_what_needs_no_images_to_keep_is_given_none(name: str, model: Classifier, data: ForgetData) -> None:
-    none = ForgetData(data.retain.subset(np.empty(0, np.int64)), data.forget)
+    none = ForgetData(data.retain.subset(np.empty(0, np.int64)), data.forget, data.unseen)
     with_them, without = (build(name).forget(model, hide(build(name), d), seed=0) for d in (data, none))
     assert fingerprint(with_them) == fingerprint(without)
 
@@ -222,6 +223,8 @@ def test_what_is_missing_is_named(model: Classifier, data: ForgetData) -> None:
         build("scrub").forget(model, data.without_labels())
     with pytest.raises(UserError, match="scrub edits or trains a classifier head"):
         build("scrub").forget(Classifier(model.extractor), data)
+    with pytest.raises(UserError, match="scar needs images the model never met"):
+        build("scar").forget(model, ForgetData(data.retain, data.forget))
     assert build("lfssd").forget(Classifier(model.extractor), data).head is None
 
 

@@ -215,6 +215,8 @@ def test_the_page_on_deletion_tells_what_each_method_needs_and_its_model_forgets
         )
         for n, m in zip(METHODS, map(forgetter_class, METHODS), strict=True)
     }
+    meets_others = {n for n in METHODS if forgetter_class(n).needs_unseen}
+    assert meets_others == set(re.findall(r"^\| `(\w+)` .*images it never met, which it needs", page, re.MULTILINE))
     (block,) = (b for b in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "timm" in b)
     found: dict = {}
     exec(compile(block, "docs/deletion.md", "exec"), found)

@@ -23,7 +23,7 @@ class ForgetData:
     Attributes:
         retain: images that stay.
         forget: images to forget.
-        unseen: images the model never met, for a stopping rule that reads no labels; optional.
+        unseen: images like these that the model never met, for methods that compare with them; optional.
         task: single images, whole classes or wrong labels are to go; some papers have settings for each.
         own: the self-supervised loss the model was trained with, for methods that go on with it; optional.
     """
@@ -33,6 +33,16 @@ class ForgetData:
     unseen: UnlabelledImages | None = None
     task: Literal["data", "class", "noisy"] = "data"
     own: OwnLoss | None = None
+
+    def need_unseen(self, who: str) -> UnlabelledImages:
+        """Return the unseen images.
+
+        Raises:
+            UserError: there are none; ``who`` names what asked for them.
+        """
+        if self.unseen is None or len(self.unseen) == 0:
+            raise UserError(f"{who} needs images the model never met: give unseen images, such as test images.")
+        return self.unseen
 
     def without_labels(self) -> ForgetData:
         """The same images, from which no label can be had."""
@@ -77,7 +87,7 @@ class Forgetter(ABC, Generic[C]):
         name: as people write it.
         does: what it does, in a few words, for tables of methods.
         Config: its settings.
-        needs_labels, needs_retain, needs_head: what it cannot do without.
+        needs_labels, needs_retain, needs_head, needs_unseen: what it cannot do without.
         own_loss: it goes on with the loss the model was trained with. On a model without head that is the run's own
             self-supervised loss, which then takes the place of the labels and the head it needs.
     """
@@ -88,6 +98,7 @@ class Forgetter(ABC, Generic[C]):
     needs_labels: ClassVar[bool] = False
     needs_retain: ClassVar[bool] = True
     needs_head: ClassVar[bool] = False
+    needs_unseen: ClassVar[bool] = False
     own_loss: ClassVar[bool] = False
 
     def __init__(self, config: C | None = None) -> None:
@@ -130,14 +141,21 @@ class Forgetter(ABC, Generic[C]):
         )
         return self._forget(prepared(model, device), data, Frame(self.config, seed, device, state)).eval().cpu()
 
+    @property
+    def reads_unseen(self) -> bool:
+        """Whether it looks at images the model never met, by what it is or by its settings."""
+        return self.needs_unseen
+
     def check(self, model: Classifier, data: ForgetData) -> None:
         """Refuse what this algorithm cannot work on, before anything is computed.
 
         Raises:
-            UserError: an empty set, or no labels, no head or no loss where it needs them.
+            UserError: an empty set, or no labels, no head, no loss or no unseen images where it needs them.
         """
         if len(data.forget) == 0 or (self.needs_retain and len(data.retain) == 0):
             raise UserError(f"{self.name}: the {'forget' if len(data.forget) == 0 else 'retain'} set is empty.")
+        if self.needs_unseen:
+            data.need_unseen(self.name)
         if self.uses_own_loss(model):
             if data.own is None:
                 raise UserError(

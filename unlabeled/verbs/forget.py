@@ -118,8 +118,7 @@ def forget(
     homes = {name: folder if name == method else Run(f"{folder.folder}-{name}") for name in [method, *keep]}
     for home in homes.values():
         _check_home(home, model, request)
-    unseen = any(getattr(m.config, "stop", "") == "unseen" for m in methods.values())
-    task = _task(original, request, unseen=unseen)
+    task = _task(original, request, unseen=any(m.reads_unseen for m in methods.values()))
     if asking := [name for name, m in methods.items() if m.uses_own_loss(original)]:
         task = replace(task, own=own_loss_of(source, asking[0]))
     say(f"forgetting {split.description}")
@@ -232,7 +231,7 @@ def _task(original: Classifier, request: Request, *, unseen: bool) -> Task:
     preprocess = Preprocess(tuple(cfg["mean"]), tuple(cfg["std"]))
     train, test, trained, split = request.train, request.test, request.trained, request.split
     shown, judged = np.arange(0), np.arange(len(test))
-    if unseen:  # half of the test images serve the stopping rule, the other half judges
+    if unseen:  # half of the test images serve the methods, the other half judges
         shown, judged = judged[::2], judged[1::2]
     if train.labels is None or test.labels is None:
         parts = UnlabelledImages(train, preprocess, trained), UnlabelledImages(test, preprocess, judged)

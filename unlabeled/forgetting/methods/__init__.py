@@ -28,6 +28,7 @@ METHODS = {
     "bad_teacher": "bad_teacher.BadTeacher",
     "stochastic_teacher": "bad_teacher.StochasticTeacher",
     "noise_finetune": "noise_finetune.NoiseFineTune",
+    "scar": "scar.SCAR",
     "ssd": "ssd.SSD",
     "lfssd": "ssd.LFSSD",
     "salun": "salun.SalUn",

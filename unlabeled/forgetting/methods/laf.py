@@ -112,6 +112,10 @@ class LAF(Forgetter[LAFConfig]):
     does = "draws retain embeddings to what the training set looks like, pushes forget ones from it (Shen 2024)"
     Config = LAFConfig
 
+    @property
+    def reads_unseen(self) -> bool:
+        return self.config.stop == "unseen"
+
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[LAFConfig]) -> Classifier:
         c, device = frame.config, frame.device
         model.eval()

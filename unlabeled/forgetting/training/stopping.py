@@ -45,11 +45,10 @@ class UnseenError:
         seed: int,
         quantile: float = 0.5,
     ) -> None:
-        if data.unseen is None or len(data.unseen) == 0:
-            raise UserError("stop=unseen needs images the model never met: give unseen images, or use stop=never.")
+        unseen = data.need_unseen("stop=unseen")
         self._vae, self._device = vae, device
         self._forget = _sample(data.forget, seed)
-        self.target = float(vae.error(embed_all(model, _sample(data.unseen, seed), device)).quantile(quantile))
+        self.target = float(vae.error(embed_all(model, _sample(unseen, seed), device)).quantile(quantile))
 
     def __call__(self, model: Classifier) -> bool:
         """Whether the median error of the forget images has reached that of unseen ones."""
