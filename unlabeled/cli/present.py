@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlabeled.core import run_files
 from unlabeled.core.words import command
 from unlabeled.probes import catalog
 from unlabeled.runs.folder import Run
@@ -160,9 +161,15 @@ def show_forgetting(rows: Sequence[Row], description: str, said: Sequence[str] |
 def show_run(run: Run) -> str:
     """Where a finished run is and what to do with it."""
     place = f"local-dir:{run.backbone}"
+    helped = ""
+    if "difference" in (found := run.read_json(run_files.BEFORE_AFTER)):
+        from unlabeled.runs.before_after import in_words
+
+        helped = f"  {in_words(found)}\n"
     small = json.loads((run.backbone / "config.json").read_text(encoding="utf-8"))["architecture"].endswith("_small")
     return (
         f"run: {run.folder}\n"
+        f"{helped}"
         f"  probe it:   {command('probe', run.folder)}\n"
         f"  load it:    unlabeled.load_backbone({str(run.folder)!r})\n"
         f"  by timm:    timm.create_model({place!r}, pretrained=True, num_classes=0)"

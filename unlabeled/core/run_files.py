@@ -20,6 +20,8 @@ WANDB = "wandb"
 MLFLOW = ("mlflow.db", "mlartifacts")
 REPORT = "report.html"
 FINETUNE = "finetune.json"
+BEFORE_AFTER = "before_after.json"
+"""Whether going on from weights helped."""
 RECORD = "record.json"
 CHAIN = "record.jsonl"
 """What was done to answer requests, each entry sealed with the hash of the one before."""
@@ -39,6 +41,6 @@ REQUEST = f"{FORGETTING}/request.json"
 
 WRITTEN = (
     RECIPE, METRICS, ENVIRONMENT, DATA, DEMO, CHECKPOINTS, BACKBONE, *BESIDE, CLASSIFIER, PROBES, FORGETTING, PICTURES,
-    TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, RECORD, CHAIN, TABLE, ROLLBACKS, HELD_OUT,
+    TENSORBOARD, WANDB, *MLFLOW, REPORT, FINETUNE, BEFORE_AFTER, RECORD, CHAIN, TABLE, ROLLBACKS, HELD_OUT,
 )  # fmt: skip
 """Nothing else in the folder is ever removed."""

@@ -20,6 +20,7 @@ from unlabeled.recipes.resolve import recipe_yaml
 from unlabeled.recipes.schema import Recipe
 from unlabeled.report import Confusion, Forgetting, Picture, RunContent, looks
 from unlabeled.report.tables import FINE_TUNED, counted
+from unlabeled.runs.before_after import in_words
 from unlabeled.runs.folder import Run
 
 MIMES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -144,6 +145,8 @@ def _facts(run: Run, recipe: Recipe, rows: Sequence[Mapping[str, float]]) -> dic
         "optimiser": f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}, {recipe.optimizer.schedule}",
         "seed": str(recipe.seed),
     }
+    if "difference" in (helped := run.read_json(run_files.BEFORE_AFTER)):
+        facts["going on"] = in_words(helped)
     if run.finished():
         config = backbones.load_config(run.backbone)
         facts["embedding"] = f"{config.get('num_features', '?')} dimensions"

@@ -12,6 +12,7 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_folder, atomic_write_text
 from unlabeled.engine.checkpoint import load_checkpoint, save_checkpoint
 from unlabeled.recipes.resolve import load_recipe, recipe_yaml
+from unlabeled.runs.before_after import look_back
 from unlabeled.runs.folder import Run, same_recipe
 from unlabeled.verbs.pretrain import pretrain
 
@@ -62,4 +63,6 @@ def train_more(source: str | Path, epochs: int, out: str | Path | None = None, o
         for name in (run_files.METRICS, run_files.DATA):
             shutil.copyfile(old.folder / name, folder / name)
         save_checkpoint(begun.checkpoint, dataclasses.replace(state, total=longer.epochs * state.per_epoch))
-    return pretrain(longer, new.folder, resume=True)
+    trained = pretrain(longer, new.folder, resume=True)
+    look_back(trained, old.folder)
+    return trained

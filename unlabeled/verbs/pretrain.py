@@ -23,6 +23,7 @@ from unlabeled.engine.metrics import read_metrics
 from unlabeled.recipes.resolve import load_recipe
 from unlabeled.recipes.schema import Recipe
 from unlabeled.recipes.training_data import training_images
+from unlabeled.runs.before_after import goes_on, look_back
 from unlabeled.runs.folder import Run, command_line, same_recipe
 from unlabeled.runs.health import Health
 from unlabeled.runs.images import honoured
@@ -226,6 +227,8 @@ def _learn(run: Run, recipe: Recipe, ready: Prepared, resume: bool) -> None:
         close_loggers(keeping.loggers, status)
     if dist.rank() == 0:
         keep_outcome(run, ready.method, images)
+        if goes_on(recipe):
+            look_back(run)
     dist.wait_for_all()
 
 
