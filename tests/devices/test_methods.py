@@ -21,6 +21,7 @@ from unlabeled.ssl.methods import METHODS
 
 SIZE = 16
 SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_stride": 2}
+TAUGHT = "resnet10_small"
 SMALLER = {"output_dim": 64, "hidden_dim": 32, "bottleneck_dim": 16, "prototypes": 32, "queue": 32, "decoder_depth": 1}
 """Settings of methods, wherever they have them."""
 SETTINGS = {
@@ -44,9 +45,13 @@ def prepared(name: str, folder: Path) -> Prepared:
     fields = type(recipe.method).model_fields
     settings += [f"method.{key}={value}" for key, value in SMALLER.items() if key in fields]
     if "teacher" in fields:
-        teacher = backbones.create("resnet10_small", in_chans=1, image_size=28, mean=(0.5,), std=(0.5,), **SMALL)
+        taught, arguments = (
+            (recipe.backbone.name, {**recipe.backbone.args, "depth": 1}) if transformer else (TAUGHT, SMALL)
+        )
+        teacher = backbones.create(taught, in_chans=1, image_size=28, mean=(0.5,), std=(0.5,), **arguments)
         backbones.save(teacher, folder / "teacher")
         settings.append(f"method.teacher={folder / 'teacher'}")
+        settings += ["method.size=28"] if "size" in fields else []
     settings += [f"batch_size={SIZE}", "hardware.accelerator=cpu", *SETTINGS.get(name, ())]
     return prepare(load_recipe(name, settings))
 
@@ -60,7 +65,8 @@ def test_a_step_stays_on_the_device_and_never_waits(name: str, fake: ModuleType,
     images, window = ready.images.gather(rows.numpy()), Window()
     labels = torch.from_numpy(ready.images.labels[rows]) if method.needs_labels else None
     with fake.fake_gpu(ALLOWED) as gpu:
-        fake.moved(method)
+        for network in (method, *getattr(method, "teachers", ())):  # teachers move once, with the first images
+            fake.moved(network)
         there = [None if tensor is None else tensor.pin_memory().to(fake.GPU) for tensor in (images, rows, labels)]
         update = build_optimizer(optimizer, method.parameter_groups(), fused=True)
         for number in STEPS:

@@ -38,11 +38,16 @@ class PatchGrid:
         return self.grid[0] * self.grid[1]
 
 
-def require_vit(backbone: nn.Module, method: str, multiple: int = 1) -> VisionTransformer:
+def require_vit(
+    backbone: nn.Module, method: str, multiple: int = 1, setting: str = "backbone.name"
+) -> VisionTransformer:
     """The backbone as the plain transformer it is.
 
     Args:
+        backbone: the network.
+        method: what needs a transformer.
         multiple: of which the width must be one.
+        setting: what the user changes to have another network.
 
     Raises:
         UserError: it is something else; ``method`` is named as what needs one.
@@ -51,7 +56,7 @@ def require_vit(backbone: nn.Module, method: str, multiple: int = 1) -> VisionTr
     if not isinstance(backbone, VisionTransformer) or parts.pos_embed is None or parts.attn_pool is not None:
         raise UserError(
             f"the method '{method}' needs a plain vision transformer (position embeddings, no attention pooling), "
-            f"not this {type(backbone).__name__}; set backbone.name, e.g. to vit_tiny_patch16_224."
+            f"not this {type(backbone).__name__}; set {setting}, e.g. to vit_tiny_patch16_224."
         )
     if backbone.embed_dim % multiple:
         raise UserError(
@@ -120,14 +125,52 @@ def encode(
     >>> tuple(encode(vit, torch.zeros(2, 3, 32, 32), kept=torch.tensor([[0, 5, 7], [1, 2, 3]])).shape)
     (2, 4, 192)
     """
+    # one of the two last norms is the identity
+    model: Any = vit
+    encoded: Tensor = model.fc_norm(model.norm(model.blocks(entering(vit, images, kept, hidden, mask_token))))
+    return encoded
+
+
+def tapped(vit: VisionTransformer, images: Tensor, kept: Tensor, after: int) -> tuple[Tensor, Tensor]:
+    """As :func:`encode`, together with all tokens behind the ``after``-th block, as they are there (DMAE).
+
+    >>> import timm
+    >>> vit = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=0)
+    >>> [tuple(part.shape) for part in tapped(vit, torch.zeros(2, 3, 32, 32), torch.tensor([[0, 5], [1, 2]]), 9)]
+    [(2, 3, 192), (2, 3, 192)]
+    """
+    model: Any = vit
+    inner = up_to(vit, images, kept, after)
+    x = inner
+    for block in model.blocks[after:]:
+        x = block(x)
+    return model.fc_norm(model.norm(x)), inner
+
+
+def up_to(vit: VisionTransformer, images: Tensor, kept: Tensor, after: int) -> Tensor:
+    """All tokens behind the ``after``-th block, ``(B, prefix + n, D)``; the blocks above are not computed."""
+    model: Any = vit
+    x = entering(vit, images, kept)
+    for block in model.blocks[:after]:
+        x = block(x)
+    return x
+
+
+def entering(
+    vit: VisionTransformer,
+    images: Tensor,
+    kept: Tensor | None = None,
+    hidden: Tensor | None = None,
+    mask_token: Tensor | None = None,
+) -> Tensor:
+    """What enters the first block, ``(B, prefix + n, D)``; see :func:`encode`."""
     model: Any = vit
     prefix = model.num_prefix_tokens
     x = model._pos_embed(_content(vit, images, hidden, mask_token))
     if kept is not None:
         x = torch.cat([x[:, :prefix], x[:, prefix:].gather(1, kept[:, :, None].expand(-1, -1, x.shape[-1]))], dim=1)
-    # one of the two last norms is the identity
-    encoded: Tensor = model.fc_norm(model.norm(model.blocks(model.norm_pre(x))))
-    return encoded
+    first: Tensor = model.norm_pre(x)
+    return first
 
 
 def _content(vit: VisionTransformer, images: Tensor, hidden: Tensor | None, mask_token: Tensor | None) -> Tensor:

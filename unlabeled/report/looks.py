@@ -178,8 +178,7 @@ def views(ready: Prepared, recipe: Recipe) -> Gallery:
 
 
 def _pixels(view: Tensor, info: DataInfo) -> Tensor:
-    scale, shift = (torch.tensor(values).view(1, -1, 1, 1) for values in (info.std, info.mean))
-    return ((view.float() * scale + shift).clamp(0, 1) * 255).round().to(torch.uint8)
+    return (info.pixels(view.float()) * 255).round().to(torch.uint8)
 
 
 def _remember(method: Method, run: Run, notes: list[str]) -> bool:

@@ -138,8 +138,7 @@ class Distill(Method):
         if self.config.sees == "image":
             target = self.targets[batch.rows].float().repeat(len(batch.views), 1)
         else:
-            std, mean = (views.new_tensor(values).view(1, -1, 1, 1) for values in (self.info.std, self.info.mean))
-            target = self.ask((views * std + mean).clamp(0, 1))
+            target = self.ask(self.info.pixels(views))
         embedding = self.backbone(views)
         if self.config.loss == "labels":
             return {"loss": soft_labels(self.classifier(embedding), target, self.config.temperature)}

@@ -16,7 +16,8 @@ class FrozenTeacher(nn.Module):
 
     Args:
         model: takes normalised images; an :class:`unlabeled.backbones.Backbone`, or one with a classifier behind it.
-        reads: the backbone in it: size, channels and normalisation of the images it takes.
+        reads: the :class:`unlabeled.backbones.Backbone` in it: size, channels and normalisation of the images it takes;
+            ``network`` is its timm model, for methods that look inside.
         name: what the user called it.
         digest: of its weights; results that are kept on disk are known by it.
 
@@ -27,6 +28,7 @@ class FrozenTeacher(nn.Module):
     def __init__(self, model: nn.Module, reads: Any, name: str, digest: str) -> None:
         super().__init__()
         self.model, self.name, self.digest = model, name, digest
+        self.network: nn.Module = reads.model
         self.channels, self.size = int(reads.in_chans), int(reads.image_size)
         self.mean: Tensor
         self.std: Tensor
@@ -49,8 +51,12 @@ class FrozenTeacher(nn.Module):
                 f"data.channels={self.channels}."
             )
 
+    def reads(self, pixels: Tensor) -> Tensor:
+        """Images of its own size and channels, normalised as it wants them."""
+        return normalised(sized_views(pixels, self.size, self.channels), self.mean, self.std)
+
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
-        """Bring the images to its own size and channels, normalise, ask the network."""
-        answer: Tensor = self.model(normalised(sized_views(pixels, self.size, self.channels), self.mean, self.std))
+        """Ask the network."""
+        answer: Tensor = self.model(self.reads(pixels))
         return answer.float()

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2111.06377.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -51,7 +51,7 @@ class MAE(Method):
     that the saved backbone is an ordinary timm model.
     """
 
-    Config = MAEConfig
+    Config: ClassVar[type[MAEConfig]] = MAEConfig
     backbone: Any  # a timm VisionTransformer, checked below
 
     def __init__(self, config: MAEConfig, backbone: Any, info: DataInfo) -> None:

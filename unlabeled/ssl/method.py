@@ -82,6 +82,11 @@ class DataInfo:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
 
+    def pixels(self, views: Tensor) -> Tensor:
+        """Normalised images ``(…, C, h, w)`` as they were before, in [0, 1]."""
+        std, mean = (views.new_tensor(values).view(-1, 1, 1) for values in (self.std, self.mean))
+        return (views * std + mean).clamp(0, 1)
+
     def classes_for(self, method: str) -> int:
         """K, the number of classes, for a method that reads labels.
 

@@ -8,6 +8,7 @@ from unlabeled.ssl.data2vec import Data2Vec
 from unlabeled.ssl.dino import DINO
 from unlabeled.ssl.dinov2 import DINOv2
 from unlabeled.ssl.distill import Distill
+from unlabeled.ssl.dmae import DMAE
 from unlabeled.ssl.finetune import Finetune
 from unlabeled.ssl.gsimclr import GSimCLR
 from unlabeled.ssl.ibot import IBOT
@@ -22,6 +23,7 @@ from unlabeled.ssl.nnclr import NNCLR
 from unlabeled.ssl.random_init import RandomInit
 from unlabeled.ssl.random_teacher import RandomTeacher
 from unlabeled.ssl.rotation import Rotation
+from unlabeled.ssl.self_distill import SelfDistill
 from unlabeled.ssl.simclr import SimCLR
 from unlabeled.ssl.simmim import SimMIM
 from unlabeled.ssl.simsiam import SimSiam
@@ -58,6 +60,8 @@ METHODS: dict[str, type[Method]] = {
     "spark": SparK,
     "random_teacher": RandomTeacher,
     "distill": Distill,
+    "dmae": DMAE,
+    "self_distill": SelfDistill,
     "supcon": SupCon,
     "sla": SLA,
     "supervised": Supervised,

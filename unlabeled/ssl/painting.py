@@ -55,5 +55,4 @@ def before_and_after(
     chosen, middle = hidden[:, :, None], torch.zeros_like(original)
     rows = [original, original.where(~chosen, middle), original.where(~chosen, painted.to(original))]
     pixels = torch.stack([unpatchify(row, cut.patch, cut.grid) for row in rows])
-    std, mean = (pixels.new_tensor(values).view(-1, 1, 1) for values in (info.std, info.mean))
-    return Picture(title, (pixels * std + mean).clamp(0, 1), ("original", "masked", "reconstructed"))
+    return Picture(title, info.pixels(pixels), ("original", "masked", "reconstructed"))
