@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -106,9 +107,26 @@ def first_step(before: nn.Module, gradients: list[Tensor], lr: float) -> list[Te
     return [p.double() - lr * g.double() / (g.double().abs() + 1e-8) for p, g in pairs]
 
 
+def uphill(training: OwnTraining, images: UnlabelledImages, rows: np.ndarray, rho: float) -> OwnTraining:
+    """The same training a step of length rho away, where the loss of the images is smaller."""
+    trained = [p for p in training.method.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(training.loss(images, rows, "forget"), trained)
+    length = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients))
+    away = copy.deepcopy(training)
+    with torch.no_grad():
+        for p, g in zip((p for p in away.method.parameters() if p.requires_grad), gradients, strict=True):
+            p.sub_(rho * g / length)
+    return away
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("finetune", {}), ("l1_sparse", {"gamma": 0.01}), ("negative_gradient", {"retain_weight": 0.6})],
+    [
+        ("finetune", {}),
+        ("l1_sparse", {"gamma": 0.01}),
+        ("negative_gradient", {"retain_weight": 0.6}),
+        ("sam", {"retain_weight": 0.6, "rho": 0.5}),
+    ],
 )
 def test_a_step_goes_down_the_formula(
     name: str, settings: dict, encoder: Classifier, own: OwnLoss, data: ForgetData
@@ -121,7 +139,7 @@ def test_a_step_goes_down_the_formula(
     training = OwnTraining(own, encoder.copy(), frame)
     stage = name.replace("_", "-")
     training.method.train()
-    if name == "negative_gradient":
+    if "retain_weight" in settings:
         rows = next(few.retain.positions(64, (*frame.key(stage, 0), "retain", 0)))
         gone = next(few.forget.positions(64, (*frame.key(stage, 0), "forget", 0)))
         parts = [(few.retain, rows, "retain", 0.6), (few.forget, gone, "forget", -0.4)]
@@ -130,7 +148,10 @@ def test_a_step_goes_down_the_formula(
     parameters = list(training.method.backbone.parameters())
     gradients = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
     for images, rows, part, weight in parts:
-        found = torch.autograd.grad(training.loss(images, rows, part), parameters)
+        at = training
+        if name == "sam" and part == "forget":
+            at = uphill(training, images, rows, settings["rho"])
+        found = torch.autograd.grad(at.loss(images, rows, part), list(at.method.backbone.parameters()))
         gradients = [g + weight * f.double() for g, f in zip(gradients, found, strict=True)]
     if name == "l1_sparse":
         gradients = [g + 0.01 * p.detach().sign() for g, p in zip(gradients, parameters, strict=True)]
@@ -147,7 +168,8 @@ def test_an_encoder_comes_back_changed_and_nothing_it_was_given_is(
 ) -> None:
     """And a job that is killed after its first epoch ends in the same bits."""
     few = replace(few_of(data), own=own)
-    method = build(name, epochs=2, lr=1e-3, batch_size=16)
+    fields = forgetter_class(name).Config.model_fields
+    method = build(name, **{k: v for k, v in {"epochs": 2, "lr": 1e-3, "batch_size": 16}.items() if k in fields})
     before = fingerprint(encoder), own.fingerprint
     assert not method.reads_labels(encoder)
     forgot = method.forget(encoder, few, seed=0)
@@ -155,6 +177,8 @@ def test_an_encoder_comes_back_changed_and_nothing_it_was_given_is(
     assert fingerprint(forgot) != before[0]
     assert forgot.head is None
     assert not forgot.training
+    if "epochs" not in fields:
+        return
     plain, spent = epochs.run_epochs, []
 
     class Killed(Exception):
@@ -199,6 +223,24 @@ def test_ascent_raises_the_loss_of_what_is_to_go_and_not_of_the_rest(
     assert after[0.8][1] > before[1] + 2
     assert after[0.8][0] < before[0] + 0.1
     assert after[1.0][1] < after[0.8][1] - 1, "without ascent it rises less"
+
+
+def test_one_step_in_one_layer_raises_the_loss_of_what_is_to_go(learned: tuple[Classifier, ForgetData]) -> None:
+    model, few = learned
+    forgot = build("slug").forget(model, few)
+    assert sum(not torch.equal(p, q) for p, q in zip(model.parameters(), forgot.parameters(), strict=True)) == 1
+    before, after = losses(model, few), losses(forgot, few)
+    assert after[1] > before[1] + 0.5
+    assert after[0] - before[0] < (after[1] - before[1]) / 3
+
+
+def test_ascent_at_the_worst_weights_nearby_forgets_too(learned: tuple[Classifier, ForgetData]) -> None:
+    model, few = learned
+    before = losses(model, few)
+    sam = build("sam", rho=0.1, retain_weight=0.8, lr=1e-3, epochs=6, batch_size=16).forget(model, few)
+    after = losses(sam, few)
+    assert after[1] > before[1] + 1
+    assert after[0] < before[0] + 0.1
 
 
 def test_training_on_the_rest_lowers_its_loss_and_a_penalty_the_weights(

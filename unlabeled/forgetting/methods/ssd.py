@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled.core import rng
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
-from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.images import UnlabelledImages
+from unlabeled.forgetting.training.agreement import ENOUGH, Agreement
 
 
 class SSDConfig(ForgetterConfig):
@@ -62,8 +60,6 @@ def dampen(model: Classifier, forget: Importance, everything: Importance, alpha:
 
 ALPHAS = (100.0, 50.0, 20.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.2, 1.1)
 """What is tried, from the mildest on."""
-AGREEMENT = 0.99
-LOOKED_AT = 512
 
 
 def smallest_alpha(
@@ -78,22 +74,11 @@ def smallest_alpha(
     That is: at most 1 % of them get another answer, or, where there is no head, their embeddings keep a cosine of .99
     to the original's on average. Neither labels nor forget images nor a retrained network are looked at.
     """
-    order = rng.numpy_generator("ssd", frame.seed).permutation(len(retain))[:LOOKED_AT]
-    some = retain.subset(np.sort(order).astype(np.int64))
-
-    def outputs(network: Classifier) -> Tensor:
-        return apply_head(network, embed_all(network, some, frame.device))
-
-    before, chosen = outputs(model), ALPHAS[0]
+    agreement, chosen = Agreement(model, retain, frame.device, "ssd", frame.seed), ALPHAS[0]
     for alpha in ALPHAS:
         trial = model.copy()
         dampen(trial, forget, everything, alpha, frame.config.dampening)
-        after = outputs(trial)
-        if model.head is None:
-            alike = float(F.cosine_similarity(before, after).mean())
-        else:
-            alike = float((before.argmax(1) == after.argmax(1)).float().mean())
-        if not alike >= AGREEMENT:  # NaN is no agreement
+        if not agreement(trial) >= ENOUGH:  # NaN is no agreement
             break
         chosen = alpha
     return chosen

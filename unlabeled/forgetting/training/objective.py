@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from unlabeled.engine.recompute import statistics_stay
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, need_labels
 from unlabeled.forgetting.epochs import adam, train_epochs
@@ -19,6 +21,11 @@ from unlabeled.forgetting.training.paired import walk_pairs
 
 Weights = Mapping[str, Tensor]
 Batch = TypeVar("Batch")
+
+
+def passing(network: nn.Module, part: str) -> AbstractContextManager[None]:
+    """Around the pass of a batch of one part alone."""
+    return statistics_stay(network) if part == "forget" else nullcontext()
 
 
 class Objective:
@@ -35,11 +42,16 @@ class Objective:
     def __init__(self, network: nn.Module, kept: nn.Module) -> None:
         self.network, self.kept = network, kept
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The part of it that embeds."""
+        return self.kept.extractor if isinstance(self.kept, Classifier) else self.kept
+
     def loss(self, images: UnlabelledImages, rows: Rows, part: str, weights: Weights | None = None) -> Tensor:
         """The mean loss of the images at ``rows``.
 
         Args:
-            part: ``"retain"`` or ``"forget"``.
+            part: ``"retain"`` or ``"forget"``, which leave no trace in BatchNorm's running statistics.
             weights: stand in for the network's own, by their names.
         """
         raise NotImplementedError
@@ -73,8 +85,8 @@ class CrossEntropy(Objective):
 
     def loss(self, images: UnlabelledImages, rows: Rows, part: str, weights: Weights | None = None) -> Tensor:
         batch, labels = need_labels(images, "cross-entropy").labelled(rows, self.device)
-        own = dict(weights) if weights is not None else {}
-        return F.cross_entropy(functional_call(self._model, own, (batch,)), labels)
+        with passing(self._model, part):
+            return F.cross_entropy(functional_call(self._model, dict(weights or {}), (batch,)), labels)
 
     def losses(self, data: ForgetData, retain_rows: Rows, forget_rows: Rows) -> tuple[Tensor, Tensor]:
         """Both sets pass the network together, so that BatchNorm sees them together."""

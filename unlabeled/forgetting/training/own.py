@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,13 +13,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlabeled.core import rng
 from unlabeled.core.errors import UserError
-from unlabeled.engine.recompute import statistics_stay
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import AnyForgetter, ForgetData
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.images import Rows, UnlabelledImages
 from unlabeled.forgetting.own_loss import OwnLoss
-from unlabeled.forgetting.training.objective import CrossEntropy, Objective, Weights
+from unlabeled.forgetting.training.objective import CrossEntropy, Objective, Weights, passing
 from unlabeled.ssl.method import Batch, Method, Step
 from unlabeled.ssl.whole_batch import WholeBatchMethod
 
@@ -84,14 +82,10 @@ class OwnTraining(Objective):
 
     def loss(self, images: UnlabelledImages, rows: Rows, part: str, weights: Weights | None = None) -> Tensor:
         batch, step = self.batch(images, rows, part)
-        own = dict(weights) if weights is not None else {}
-        with (
-            torch.random.fork_rng(devices=[]),
-            statistics_stay(self.method) if part == "forget" else nullcontext(),
-        ):
+        with torch.random.fork_rng(devices=[]), passing(self.method, part):
             # dropout and stochastic depth draw from the global generator
             torch.manual_seed(rng.derive(step.seed, step.number, "module"))
-            found: Mapping[str, Tensor] = functional_call(self.method, own, (batch, step))
+            found: Mapping[str, Tensor] = functional_call(self.method, dict(weights or {}), (batch, step))
         return found["loss"]
 
     def model(self) -> Classifier:
