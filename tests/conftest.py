@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,6 +16,7 @@ from unlabeled.cli.app import main
 from unlabeled.core import progress
 
 Cli = Callable[..., tuple[int, str, str]]
+Script = Callable[[Path], ModuleType]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -37,6 +40,22 @@ def as_talkative_as_before() -> Iterator[None]:
     before = progress.quiet()
     yield
     progress.set_quiet(before)
+
+
+@pytest.fixture(scope="session")
+def script() -> Script:
+    """Import a file that belongs to no package: a benchmark, a tool of the documentation, a part of a test."""
+
+    def load(file: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 
@@ -33,16 +33,6 @@ ELSEWHERE = {page.name for page in DOCS.glob("add_a_*.md")}
 """Pages whose blocks have a test of their own, tests/test_how_to.py."""
 
 
-def load(name: str) -> Any:
-    """Import a script of docs/tools."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_block_runs(tmp_path: Path) -> None:
@@ -63,13 +53,13 @@ def test_no_page_with_blocks_is_left_out() -> None:
     assert with_blocks <= {*PAGES, *ELSEWHERE}
 
 
-def test_the_recipe_reference_is_current() -> None:
-    made = load("recipe_reference").page()
+def test_the_recipe_reference_is_current(script: Callable[[Path], ModuleType]) -> None:
+    made = script(DOCS / "tools" / "recipe_reference.py").page()
     assert (DOCS / "recipes.md").read_text(encoding="utf-8") == made, "run python docs/tools/recipe_reference.py"
 
 
-def test_the_table_of_pixels_is_current() -> None:
-    made = load("pixel_table").page()
+def test_the_table_of_pixels_is_current(script: Callable[[Path], ModuleType]) -> None:
+    made = script(DOCS / "tools" / "pixel_table.py").page()
     assert (DOCS / "pixels.md").read_text(encoding="utf-8") == made, "run python docs/tools/pixel_table.py"
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,14 +13,8 @@ pytest.importorskip("tomllib")  # Python 3.11
 
 
 @pytest.fixture(scope="module")
-def checker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("house", ROOT / "docs" / "tools" / "house.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["house"] = module
-    spec.loader.exec_module(module)
-    return module
+def checker(script: Callable[[Path], ModuleType]) -> ModuleType:
+    return script(ROOT / "docs" / "tools" / "house.py")
 
 
 def test_the_house_is_sound(checker: ModuleType) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,12 +26,6 @@ def _tables_anew() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def fake() -> ModuleType:
+def fake(script: Callable[[Path], ModuleType]) -> ModuleType:
     """The module ``fake_gpu``."""
-    spec = importlib.util.spec_from_file_location("fake_gpu", Path(__file__).with_name("fake_gpu.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_gpu"] = module
-    spec.loader.exec_module(module)
-    return module
+    return script(Path(__file__).with_name("fake_gpu.py"))

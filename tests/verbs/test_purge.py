@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -28,14 +26,8 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def deletion() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("deletion", ROOT / "benchmarks" / "deletion.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["deletion"] = module
-    spec.loader.exec_module(module)
-    return module
+def deletion(script: Callable[[Path], ModuleType]) -> ModuleType:
+    return script(ROOT / "benchmarks" / "deletion.py")
 
 
 @pytest.mark.slow
