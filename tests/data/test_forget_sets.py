@@ -53,6 +53,20 @@ def test_rows_from_a_file(tmp_path: Path) -> None:
     assert forget_split(f"indices:{listed}", 200).forget_rows.tolist() == [3, 5, 17]
 
 
+def test_the_most_memorised_are_those_with_the_highest_scores() -> None:
+    scores = np.random.default_rng(0).permutation(200) / 200
+    split = forget_split("memorised:10%", 200, scores=scores)
+    assert set(split.forget_rows) == set(np.argsort(scores)[-20:])
+    assert forget_split("memorised:2%", 200, scores=np.zeros(200)).forget_rows.tolist() == [0, 1, 2, 3]
+
+
+def test_a_column_names_paths_each_with_all_of_its_rows() -> None:
+    paths = ["x/a.png", "x/b.png", "x/a.png", "x/c.png"]
+    split = forget_split("column:person=17", 4, paths=paths, named=["x/a.png", "x/held.png"])
+    assert split.forget_rows.tolist() == [0, 2]
+    assert split.passed == ("1 not in the data",)
+
+
 def test_a_deletion_request_by_path(tmp_path: Path) -> None:
     paths = [f"data/cats/{i}.png" for i in range(5)] + ["data/dogs/0.png"]
     listed = tmp_path / "request.txt"
@@ -106,6 +120,8 @@ def test_a_request_is_answered_though_some_of_its_images_were_never_trained_on(
         ("class:5-3", "range is empty"),
         ("indices:/no/such/file", "no file /no/such/file"),
         ("files:whatever", "no file names"),
+        ("memorised:10%", "shadow models"),
+        ("column:person=17", "only a table"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(spec: str, message: str) -> None:

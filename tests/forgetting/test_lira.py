@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.metrics import roc_curve
 
 from unlabeled.core.errors import UserError
-from unlabeled.forgetting.judge.lira import klom, leak, lira, log_odds, memorisation, u_lira
+from unlabeled.forgetting.judge.lira import in_spreads, klom, leak, lira, log_odds, memorisation, u_lira
 
 
 def shadowed(seed: int, models: int = 16, images: int = 400, lift: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +97,14 @@ def test_klom_is_the_divergence_of_two_normals() -> None:
     random = np.random.default_rng(0)
     noise = klom(random.normal(size=(5, 4000)), random.normal(size=(5, 4000))).mean()
     assert noise == pytest.approx((1 / 5 + 1 / 5) / 2, abs=0.02), "what noise alone gives"
+
+
+def test_one_more_retrained_model_is_one_spread_away() -> None:
+    random = np.random.default_rng(0)
+    gold, more = random.normal(size=(3, 5000)), random.normal(size=5000)
+    assert in_spreads(more, gold) == pytest.approx(1, abs=0.03)
+    assert np.mean([in_spreads(gold[n], gold, n) for n in range(3)]) == pytest.approx(1)
+    assert in_spreads(np.array([5.0]), np.array([[0.0], [1.0], [2.0]])) == pytest.approx(4 / 1)
 
 
 def test_memorisation_by_hand() -> None:

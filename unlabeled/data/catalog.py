@@ -184,6 +184,23 @@ def _native(listing: Listing, rule: PixelRule, shape: Shape) -> Pixels | None:
     return np.ascontiguousarray(array) if array.shape[1:] == shape else None
 
 
+def table_file(name: str) -> Path | None:
+    """The table that data of this name is read from; ``None`` for data of another kind.
+
+    >>> table_file("csv:people.csv"), table_file("fashion-mini")
+    (PosixPath('people.csv'), None)
+    """
+    path, reader = _reader(name)
+    return path if reader is not None and reader.read is table else None
+
+
+def _reader(name: str) -> tuple[Path, Reader | None]:
+    """The file that a name means, and what reads it; none for a folder or a name of another kind."""
+    kind, _, rest = name.partition(":")
+    path = _path(rest if kind in READERS and rest else name)
+    return path, READERS.get(kind if rest else "") or READERS.get(path.suffix.lower().lstrip("."))
+
+
 def _listing(asked: _Asked, split: str) -> Listing:
     try:
         return _listed(asked, split)
@@ -205,8 +222,7 @@ def _listed(asked: _Asked, split: str) -> Listing:
         return hugging_face(str(_path(below)), split, held)
     if prefix == "wds" and below:
         return webdataset(below, split, held)
-    path = _path(rest if kind in READERS and rest else name)
-    reader = READERS.get(kind if rest else "") or READERS.get(path.suffix.lower().lstrip("."))
+    path, reader = _reader(name)
     if reader is not None:
         named = {"label": asked.label} if reader.read is table else {}
         return reader.read(path, split, held, **named)

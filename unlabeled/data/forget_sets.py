@@ -1,4 +1,4 @@
-"""Which images to forget: ``class:0``, ``random:40%@5-9``, ``noisy:60%@0-4``, ``indices:FILE``, ``files:FILE``."""
+"""Which images to forget: ``class:0``, ``random:40%@5-9``, ``noisy:60%@0-4``, ``memorised:10%``, ``indices:FILE``, …"""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from unlabeled.core import files, rng
 from unlabeled.core.errors import UserError, nearest
-from unlabeled.data.requests import rows_of_files, rows_of_numbers
+from unlabeled.data.requests import rows_of_files, rows_of_numbers, rows_of_paths
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 PRINT = "S32"  # 16 bytes as hexadecimal digits, as deletion records name them
 Prints = np.ndarray[Any, np.dtype[np.bytes_]]
-KINDS = ("class", "random", "noisy", "indices", "files")
+KINDS = ("class", "random", "noisy", "memorised", "indices", "files", "column")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +115,16 @@ def forget_split(
     paths: Sequence[str] | None = None,
     elsewhere: Mapping[str, str] | None = None,
     rows: Array | None = None,
+    scores: np.ndarray[Any, Any] | None = None,
+    named: Sequence[str] | None = None,
     seed: int = 0,
 ) -> ForgetSplit:
     """Parse ``spec`` and choose the rows.
 
     Args:
         spec: ``class:0``, ``class:3,5`` (numbers or names), ``random:10%``, ``random:40%@5-9`` (40 % of each of
-            the classes 5 to 9), ``noisy:60%@0-4``, ``indices:FILE`` (row numbers), ``files:FILE`` (image paths).
+            the classes 5 to 9), ``noisy:60%@0-4``, ``memorised:10%`` (those with the highest ``scores``),
+            ``indices:FILE`` (row numbers), ``files:FILE`` (image paths), ``column:person=17`` (of a table).
         count: images in the training set.
         labels: ``(count,)``, needed wherever a class is named.
         classes: class names, if the data has them.
@@ -129,6 +132,8 @@ def forget_split(
         elsewhere: paths of images that were not trained on, each with the reason; ``files:`` may name them, too.
         rows: ``(count,)`` numbers by which ``indices:`` names the images, where the training set is a part of the data;
             default: 0, 1, …
+        scores: ``(count,)`` how much each image was memorised, needed by ``memorised:``.
+        named: the paths that ``column:`` means, needed by it.
         seed: of the random choices.
 
     Raises:
@@ -136,9 +141,8 @@ def forget_split(
     """
     kind, _, rest = spec.partition(":")
     if kind not in KINDS or not rest:
-        raise UserError(
-            f"--forget {spec}: want one of class:, random:, noisy:, indices:, files:.{nearest(kind, KINDS)}"
-        )
+        kinds = ", ".join(f"{known}:" for known in KINDS)
+        raise UserError(f"--forget {spec}: want one of {kinds}.{nearest(kind, KINDS)}")
     noisy: Array | None = None
     chosen: tuple[int, ...] = ()
     passed: tuple[str, ...] = ()
@@ -150,6 +154,14 @@ def forget_split(
         forget = rows_of_numbers(spec, rest, np.arange(count) if rows is None else rows)
     elif kind == "files":
         forget, passed = rows_of_files(spec, rest, paths, elsewhere)
+    elif kind == "column":
+        if paths is None or named is None:
+            raise UserError(f"--forget {spec}: only a table of image paths (data=csv:FILE) has columns.")
+        forget, passed = rows_of_paths(spec, {path: path for path in named}, paths, elsewhere)
+    elif kind == "memorised":
+        if scores is None:
+            raise UserError(f"--forget {spec}: who was memorised is known from shadow models only; train some.")
+        forget = np.argsort(-scores, kind="stable")[: round(_share(spec, rest) * count)]
     else:
         forget, chosen = _fraction(spec, rest, count, labels, classes, seed)
         if kind == "noisy":
@@ -201,10 +213,7 @@ def _fraction(
     spec: str, text: str, count: int, labels: Array | None, names: Sequence[str] | None, seed: int
 ) -> tuple[Array, tuple[int, ...]]:
     amount, at, where = text.partition("@")
-    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", amount)
-    if not number or not 0 <= float(number[1]) <= 100:
-        raise UserError(f"--forget {spec}: '{amount}' is not a percentage between 0% and 100%.")
-    share = float(number[1]) / 100
+    share = _share(spec, amount)
     generator = rng.numpy_generator("forget", "rows", seed)
     if not at:
         return generator.permutation(count)[: round(share * count)].astype(np.int64), ()
@@ -212,3 +221,10 @@ def _fraction(
     chosen = _classes(spec, where, known, names)
     parts = [np.flatnonzero(known == c) for c in chosen]
     return np.concatenate([generator.permutation(p)[: round(share * len(p))] for p in parts]), chosen
+
+
+def _share(spec: str, amount: str) -> float:
+    number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", amount)
+    if not number or not 0 <= float(number[1]) <= 100:
+        raise UserError(f"--forget {spec}: '{amount}' is not a percentage between 0% and 100%.")
+    return float(number[1]) / 100

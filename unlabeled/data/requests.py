@@ -76,14 +76,27 @@ def rows_of_files(
     """
     if paths is None:
         raise UserError(f"--forget {spec}: this data has no file names; use indices:FILE with row numbers.")
+    return rows_of_paths(spec, meant(spec, name, [*paths, *(elsewhere or {})]), paths, elsewhere)
+
+
+def rows_of_paths(
+    spec: str, wanted: Mapping[str, str], paths: Sequence[str], elsewhere: Mapping[str, str] | None = None
+) -> tuple[Array, tuple[str, ...]]:
+    """:func:`rows_of_files` where it is known which path each line means.
+
+    Args:
+        spec, paths, elsewhere: as there. A path may occur more than once: all of its rows are meant.
+        wanted: the path by what the request calls it.
+    """
     elsewhere = elsewhere or {}
-    places = {path: row for row, path in enumerate(paths)}
-    wanted = meant(spec, name, [*places, *elsewhere])
+    places: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        places.setdefault(path, []).append(row)
     rows: list[int] = []
     missing: list[tuple[str, str]] = []
     for line, found in wanted.items():
         if found in places:
-            rows.append(places[found])
+            rows += places[found]
         else:
             missing.append((line, elsewhere.get(found, UNKNOWN)))
     counts = Counter(reason for _, reason in missing)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.extras import extra
 from unlabeled.data.files import files_identity
 from unlabeled.data.images import Labels, Rows
@@ -34,18 +34,7 @@ def table(file: Path, split: str, held: float | None = None, label: str | None =
         UserError: the file is missing or damaged, lacks a column of paths, that of the labels, or the split.
     """
     shown = printable(file)
-    if not file.is_file():
-        raise UserError(f"there is no file {shown}; check the path.")
-    try:
-        columns = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{shown} cannot be read as a table ({printable(str(error))[:200]}).") from error
-    path = _column(columns, _PATH_COLUMNS)
-    if path is None:
-        has = ", ".join(map(printable, columns)) or "no columns"
-        raise UserError(f"{shown} has no column of paths: name one of its columns 'path' (it has: {has}).")
-    if not columns[path]:
-        raise UserError(f"{shown} has no rows; fill it, or point data at another table.")
+    columns, path = _read(file)
     labels, classes, lines = _labels(columns, shown, label, path)
     keep, halve, only_train = _split(columns, split, shown)
     labels = None if labels is None else labels[keep]
@@ -67,7 +56,7 @@ def table(file: Path, split: str, held: float | None = None, label: str | None =
         )
     return Listing(
         read=lambda i: Path(file.parent, files[i]),
-        names=[printable(os.path.join(file.parent, name)) for name in files],  # noqa: PTH118 (as in files.py)
+        names=[_path(file, name) for name in files],
         identity=files_identity(file.parent, files),
         labels=labels,
         classes=classes,
@@ -77,6 +66,51 @@ def table(file: Path, split: str, held: float | None = None, label: str | None =
         lines=lines,
         note=note,
     )
+
+
+def paths_where(file: Path, column: str, value: str) -> list[str]:
+    """The images' paths, as :func:`table` names them, of all rows that have ``value`` in ``column``; of every split.
+
+    Raises:
+        UserError: there is no such column, no such value, or the images lie in the table itself and have no paths.
+    """
+    columns, path = _read(file)
+    name = _column(columns, (column.strip().lower(),))
+    if name is None:
+        raise UserError(f"{printable(file)} has no column '{printable(column)}' (it has: {_names(columns)}).")
+    cells = [str(cell).strip() for cell in columns[name]]
+    rows = [row for row, cell in enumerate(cells) if cell == value.strip()]
+    if not rows:
+        known = nearest(value.strip(), sorted(set(cells))[:5000])
+        raise UserError(f"no row of {printable(file)} has '{printable(value)}' in the column '{name}'.{known}")
+    if not all(isinstance(columns[path][row], str) for row in rows):
+        raise UserError(f"{printable(file)} holds the images themselves, not paths; use --forget indices:FILE.")
+    return [_path(file, columns[path][row]) for row in rows]
+
+
+def _path(file: Path, name: str) -> str:
+    return printable(os.path.join(file.parent, name))  # noqa: PTH118 (as in files.py)
+
+
+def _names(columns: Columns) -> str:
+    return ", ".join(map(printable, columns)) or "no columns"
+
+
+def _read(file: Path) -> tuple[Columns, str]:
+    """The columns of a table, and the name of that of the paths."""
+    shown = printable(file)
+    if not file.is_file():
+        raise UserError(f"there is no file {shown}; check the path.")
+    try:
+        columns = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{shown} cannot be read as a table ({printable(str(error))[:200]}).") from error
+    path = _column(columns, _PATH_COLUMNS)
+    if path is None:
+        raise UserError(f"{shown} has no column of paths: name one of its columns 'path' (it has: {_names(columns)}).")
+    if not columns[path]:
+        raise UserError(f"{shown} has no rows; fill it, or point data at another table.")
+    return columns, path
 
 
 def _csv(file: Path) -> Columns:
@@ -128,7 +162,7 @@ def _labels(
 ) -> tuple[Labels | None, tuple[str, ...] | None, tuple[str, ...]]:
     """Return the labels (-1: none), their names, and a line on what may surprise."""
     column = _column(columns, _LABEL_COLUMNS) if wanted is None else _column(columns, (wanted.strip().lower(),))
-    has = ", ".join(map(printable, columns))
+    has = _names(columns)
     if column is None and wanted is not None:
         raise UserError(f"{shown} has no column '{printable(wanted)}' (it has: {has}); name one with data.label.")
     if column is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +13,11 @@ from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import atomic_write_json
 from unlabeled.data import ImageSet
+from unlabeled.data.catalog import table_file
 from unlabeled.data.forget_sets import ForgetSplit, forget_split
 from unlabeled.data.prints import pixel_prints as image_prints
 from unlabeled.data.requests import meant
+from unlabeled.data.tables import paths_where
 from unlabeled.probes.arrays import Rows
 from unlabeled.recipes.schema import DataConfig
 from unlabeled.recipes.training_data import held_out, pixel_prints, retained, trained_rows, usable
@@ -21,7 +25,7 @@ from unlabeled.runs.folder import Run
 from unlabeled.runs.images import data_of, rule_of, splits_of
 from unlabeled.runs.models import input_size
 
-BY_IMAGE = ("files:", "indices:")
+BY_IMAGE = ("files:", "indices:", "column:")
 """Requests that name single images, and not a class or a share."""
 SHORTEST_NAME = 6
 """Of a path's end that is searched for: shorter ones are found in anything."""
@@ -95,8 +99,17 @@ class Request:
         atomic_write_json(folder.folder / run_files.REQUEST, content)
 
 
-def request_of(source: Run, what: str, data: str | None, data_dir: str | None, seed: int) -> Request:
+Scores = Callable[[ImageSet, Rows], "np.ndarray[Any, Any]"]
+"""From the training images and the rows of them that are in the model to how much each of those was memorised."""
+
+
+def request_of(
+    source: Run, what: str, data: str | None, data_dir: str | None, seed: int, scores: Scores | None = None
+) -> Request:
     """Open the model's data and find what a request means.
+
+    Args:
+        scores: asked by ``memorised:`` alone, for it takes long.
 
     Raises:
         UserError: no such data, or the request names nothing in the model.
@@ -108,8 +121,10 @@ def request_of(source: Run, what: str, data: str | None, data_dir: str | None, s
         train = usable(train, source.recipe())
     trained = rows_in(train, source)
     elsewhere = _elsewhere(every, train, trained, test)
-    split = _split(what, train, trained, source, seed, elsewhere)
-    beside = _beside(what, elsewhere, (test, every), train.paths or ())
+    named = _named(what, config)
+    found = scores(train, trained) if scores is not None and what.startswith("memorised:") else None
+    split = _split(what, train, trained, source, seed, elsewhere, named, found)
+    beside = _beside(what, elsewhere, (test, every), train.paths or (), named)
     judged = held_out(source.left_out, train, test) if source.left_out.is_file() else test
     return Request(train, judged, trained, split, beside)
 
@@ -153,19 +168,44 @@ def _elsewhere(every: ImageSet, train: ImageSet, trained: Rows, test: ImageSet) 
 
 
 def _beside(
-    what: str, elsewhere: dict[str, str], sets: tuple[ImageSet, ...], paths: tuple[str, ...]
+    what: str,
+    elsewhere: dict[str, str],
+    sets: tuple[ImageSet, ...],
+    paths: tuple[str, ...],
+    named: Sequence[str] | None,
 ) -> tuple[tuple[str, ImageSet | None, int], ...]:
-    """The images that a ``files:`` request names and the model does not hold, wherever else they are kept."""
-    if not what.startswith("files:"):
+    """The images that a request names by path and the model does not hold, wherever else they are kept."""
+    if what.startswith("files:"):
+        named = list(meant(what, what.partition(":")[2], [*paths, *elsewhere]).values())
+    if named is None:
         return ()
-    named = dict.fromkeys(meant(what, what.partition(":")[2], [*paths, *elsewhere]).values())
+    named = list(dict.fromkeys(named))
     rows = {path: (part, row) for part in sets for row, path in enumerate(part.paths or ())}
     in_model = set(paths) - set(elsewhere)
     return tuple((path, *rows.get(path, (None, -1))) for path in named if path not in in_model)
 
 
+def _named(what: str, config: DataConfig) -> list[str] | None:
+    """The paths that a ``column:person=17`` request means."""
+    if not what.startswith("column:"):
+        return None
+    column, equals, value = what.removeprefix("column:").partition("=")
+    file = table_file(config.name)
+    if not equals or file is None:
+        why = "write column:NAME=VALUE" if not equals else "only a table of image paths (data=csv:FILE) has columns"
+        raise UserError(f"--forget {what}: {why}.")
+    return paths_where(file, column, value)
+
+
 def _split(
-    what: str, images: ImageSet, trained: Rows, source: Run, seed: int, elsewhere: dict[str, str]
+    what: str,
+    images: ImageSet,
+    trained: Rows,
+    source: Run,
+    seed: int,
+    elsewhere: dict[str, str],
+    named: Sequence[str] | None,
+    scores: np.ndarray[Any, Any] | None,
 ) -> ForgetSplit:
     train = images if len(trained) == len(images) else images.subset(trained)
     if what.startswith("noisy:"):
@@ -185,6 +225,8 @@ def _split(
         paths=train.paths,
         elsewhere=elsewhere,
         rows=trained,
+        scores=scores,
+        named=named,
         seed=seed,
     )
 

@@ -35,9 +35,12 @@ from unlabeled.runs.models import backbone_folder
 from unlabeled.runs.own_loss import own_loss_of
 from unlabeled.verbs.forgotten import Leaving
 from unlabeled.verbs.retraining import Retraining, load_classifier
+from unlabeled.verbs.shadows import ShadowRuns
 
 TIMES = ("seconds", "time_ratio")
 RETRAIN = "retrain"
+SHADOWS = 16
+"""Shadow models where ``memorised:`` asks for them: half of them saw each image."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,6 +72,7 @@ def forget(
     keep: Sequence[str] = (),
     with_copies: bool = False,
     retrain: bool = True,
+    shadows: int = 0,
     seeds: int = 1,
     seed: int = 0,
     out: str | Path | None = None,
@@ -88,6 +92,8 @@ def forget(
         with_copies: also forget images that are copies of those named, or nearly (:mod:`unlabeled.runs.copies`); they
             are listed anyway where single images are named (``files:``, ``indices:``).
         retrain: also train again without the forget set (by the run's own recipe), the standard to compare with.
+        shadows: also attack image by image, with so many models trained on halves of the data (16 or more are telling);
+            ``memorised:`` trains 16 where nothing is said.
         seeds: how many seeds to measure; the model that is kept is the first one's.
         seed: the first of them; also of random forget sets.
         out: the run folder to write; default: beside the model's.
@@ -111,7 +117,10 @@ def forget(
     if lost and RETRAIN in (method, *keep):
         raise UserError(f"retrain would start from {start}, as the original did, and that is gone; choose a method.")
     original = load_classifier(model)
-    request = request_of(source, what, data, data_dir, seed)
+    if what.startswith("memorised:"):
+        shadows = shadows or SHADOWS
+    shadowed = ShadowRuns(source, original, preprocess_of(original), shadows)
+    request = request_of(source, what, data, data_dir, seed, shadowed.memorisation)
     request, copies = _with_copies(request, original, take=with_copies)
     split = request.split
     folder = Run(out if out is not None else f"{str(model).rstrip('/')}-without-{_slug(what)}-{method}")
@@ -121,6 +130,8 @@ def forget(
     task = _task(original, request, unseen=any(m.reads_unseen for m in methods.values()))
     if asking := [name for name, m in methods.items() if m.uses_own_loss(original)]:
         task = replace(task, own=own_loss_of(source, asking[0]))
+    if shadows:
+        task = replace(task, shadows=shadowed.of(request.train, request.trained))
     say(f"forgetting {split.description}")
     with folder.lock():
         kept = task.train.subset(split.retain_rows).fingerprint
@@ -226,9 +237,14 @@ def _check_home(folder: Run, model: str | Path, request: Request) -> None:
     refuse_other_request(folder, request.split)
 
 
-def _task(original: Classifier, request: Request, *, unseen: bool) -> Task:
+def preprocess_of(original: Classifier) -> Preprocess:
+    """From pixels to the input of a network, as it says itself."""
     cfg: Mapping[str, Sequence[float]] = original.extractor.pretrained_cfg  # type: ignore[assignment]
-    preprocess = Preprocess(tuple(cfg["mean"]), tuple(cfg["std"]))
+    return Preprocess(tuple(cfg["mean"]), tuple(cfg["std"]))
+
+
+def _task(original: Classifier, request: Request, *, unseen: bool) -> Task:
+    preprocess = preprocess_of(original)
     train, test, trained, split = request.train, request.test, request.trained, request.split
     shown, judged = np.arange(0), np.arange(len(test))
     if unseen:  # half of the test images serve the methods, the other half judges

@@ -22,7 +22,9 @@ def forget_command(
     what: Annotated[
         str,
         typer.Option(
-            "--forget", help="class:0, class:3,5, random:10%, random:40%@5-9, noisy:60%@0-4, indices:FILE, files:FILE"
+            "--forget",
+            help="class:0, class:3,5, random:10%, random:40%@5-9, noisy:60%@0-4, memorised:10%, indices:FILE, "
+            "files:FILE, column:person=17 (of a table)",
         ),
     ] = "",
     data: Annotated[str | None, typer.Option(help="default: what the run was trained on")] = None,
@@ -46,6 +48,9 @@ def forget_command(
         bool, typer.Option("--with-copies", help="forget copies and near-copies of the images, too; they are listed")
     ] = False,
     retrain: Annotated[bool, typer.Option(help="also train again without the forget set, to compare with")] = True,
+    shadows: Annotated[
+        int, typer.Option(help="also attack image by image (LiRA), with so many models trained on halves of the data")
+    ] = 0,
     purge: Annotated[
         bool, typer.Option("--purge", help="then remove what still holds the images (see unlabeled purge)")
     ] = False,
@@ -71,6 +76,7 @@ def forget_command(
         keep=parts(keep),
         with_copies=with_copies,
         retrain=retrain,
+        shadows=shadows,
         seeds=seeds,
         seed=seed,
         out=out,

@@ -147,6 +147,27 @@ def klom(unlearned: Array, retrained: Array) -> Array:
     return np.asarray(np.log(ours.std / gold.std) + apart - 0.5)
 
 
+def in_spreads(ours: Array, retrained: Array, itself: int | None = None) -> float:
+    """How far a model's answers lie from those of retrained models, in units of how far these lie from each other.
+
+    A distance is the mean over images of ``|margin - mean margin of all retrained models but one|``, averaged over
+    which one is left out; the unit is that of those left out.
+
+    Args:
+        ours: ``(N,)`` :func:`log_odds` of the model.
+        retrained: ``(R, N)`` those of three retrained models or more.
+        itself: which of them the model is, if it is one.
+
+    Returns:
+        About 1 for one more retrained model.
+    """
+    count = len(retrained)
+    others = np.stack([np.delete(retrained, out, axis=0).mean(0) for out in range(count)])
+    unit = np.abs(retrained - others).mean()
+    far = np.abs(ours - (others if itself is None else others[[itself]])).mean()
+    return float(far / unit)
+
+
 def memorisation(shadows: Array, inside: Array) -> Array:
     """``(N,)`` how much the label's probability owes to having been trained on the image (Feldman and Zhang, eq. 1).
 
