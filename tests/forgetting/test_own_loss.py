@@ -23,6 +23,7 @@ from unlabeled.forgetting.epochs import Checkpoint, Epoch
 from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import UnlabelledImages
 from unlabeled.forgetting.methods import METHODS, forgetter_class
+from unlabeled.forgetting.methods.alignment_calibration import alignment
 from unlabeled.forgetting.own_loss import OwnLoss
 from unlabeled.forgetting.training.objective import train_on_retain
 from unlabeled.forgetting.training.own import OwnTraining
@@ -126,6 +127,7 @@ def uphill(training: OwnTraining, images: UnlabelledImages, rows: np.ndarray, rh
         ("l1_sparse", {"gamma": 0.01}),
         ("negative_gradient", {"retain_weight": 0.6}),
         ("sam", {"retain_weight": 0.6, "rho": 0.5}),
+        ("alignment_calibration", {"alpha": 0.7}),
     ],
 )
 def test_a_step_goes_down_the_formula(
@@ -139,10 +141,11 @@ def test_a_step_goes_down_the_formula(
     training = OwnTraining(own, encoder.copy(), frame)
     stage = name.replace("_", "-")
     training.method.train()
-    if "retain_weight" in settings:
+    if "retain_weight" in settings or "alpha" in settings:
         rows = next(few.retain.positions(64, (*frame.key(stage, 0), "retain", 0)))
         gone = next(few.forget.positions(64, (*frame.key(stage, 0), "forget", 0)))
-        parts = [(few.retain, rows, "retain", 0.6), (few.forget, gone, "forget", -0.4)]
+        down, up = (1.0, settings["alpha"]) if "alpha" in settings else (0.6, -0.4)
+        parts = [(few.retain, rows, "retain", down), (few.forget, gone, "forget", up)]
     else:
         parts = [(few.retain, next(few.retain.positions(64, frame.key(stage, 0))), "retain", 1.0)]
     parameters = list(training.method.backbone.parameters())
@@ -151,7 +154,11 @@ def test_a_step_goes_down_the_formula(
         at = training
         if name == "sam" and part == "forget":
             at = uphill(training, images, rows, settings["rho"])
-        found = torch.autograd.grad(at.loss(images, rows, part), list(at.method.backbone.parameters()))
+        if name == "alignment_calibration" and part == "forget":
+            loss = alignment(at.projections(images, rows, part))
+        else:
+            loss = at.loss(images, rows, part)
+        found = torch.autograd.grad(loss, list(at.method.backbone.parameters()))
         gradients = [g + weight * f.double() for g, f in zip(gradients, found, strict=True)]
     if name == "l1_sparse":
         gradients = [g + 0.01 * p.detach().sign() for g, p in zip(gradients, parameters, strict=True)]
@@ -199,6 +206,25 @@ def test_an_encoder_comes_back_changed_and_nothing_it_was_given_is(
             method.forget(encoder, few, seed=0, checkpoint=Checkpoint(tmp_path))
     resumed = method.forget(encoder, few, seed=0, checkpoint=Checkpoint(tmp_path))
     assert fingerprint(resumed) == fingerprint(forgot)
+
+
+def test_alignment_is_that_of_the_runs_projections_of_two_views(
+    encoder: Classifier, own: OwnLoss, data: ForgetData
+) -> None:
+    """Written out in float64; a method that has no such projections is refused."""
+    few, rows = replace(few_of(data), own=own), np.arange(8)
+    training = OwnTraining(own, encoder.copy(), Frame(TrainConfig()))
+    batch = training.batch(few.forget, rows, "forget")[0]
+    z1, z2 = own.method.head(own.method.backbone(torch.cat(batch.views))).detach().double().chunk(2)
+    cosines = [float(a @ b) / math.sqrt(float(a @ a) * float(b @ b)) for a, b in zip(z1, z2, strict=True)]
+    found = alignment(training.projections(few.forget, rows, "forget"))
+    assert float(found.detach()) == pytest.approx(sum(cosines) / 8, rel=1e-5)
+
+    turned = OwnLoss(Rotation(RotationConfig(), encoder.copy().extractor, DataInfo(96, 1, 8, 8)), own.views, 7, 7)
+    with pytest.raises(UserError, match="the loss of 'rotation' compares no views of an image"):
+        build("alignment_calibration").forget(encoder, replace(few, own=turned))
+    with pytest.raises(UserError, match=r"alignment_calibration goes on .* nobody says which"):
+        build("alignment_calibration").forget(encoder, few_of(data))
 
 
 def losses(model: Classifier, data: ForgetData) -> list[float]:

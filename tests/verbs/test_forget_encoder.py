@@ -44,11 +44,11 @@ def test_an_encoder_forgets_with_its_own_loss_and_no_label_is_read(home: Path, t
         "random:25%",
         method="finetune",
         settings=SHORT,
-        compare=["negative_gradient"],
+        compare=["negative_gradient", "alignment_calibration"],
         retrain=False,
         out=tmp_path / "out",
     )
-    assert [row.method for row in found.rows] == ["original", "finetune", "negative_gradient"]
+    assert [row.method for row in found.rows] == ["original", "finetune", "negative_gradient", "alignment_calibration"]
     assert all(row.measures["cka_forget_original"] < 1 for row in found.rows[1:])
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["method"]["read_labels"] is False

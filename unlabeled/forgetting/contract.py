@@ -44,6 +44,19 @@ class ForgetData:
             raise UserError(f"{who} needs images the model never met: give unseen images, such as test images.")
         return self.unseen
 
+    def need_own(self, who: str) -> OwnLoss:
+        """Return the loss the model was trained with.
+
+        Raises:
+            UserError: there is none; ``who`` names what asked for it.
+        """
+        if self.own is None:
+            raise UserError(
+                f"{who} goes on with the loss an encoder was trained with, and nobody says which (own=…); "
+                "laf and lfssd do without."
+            )
+        return self.own
+
     def without_labels(self) -> ForgetData:
         """The same images, from which no label can be had."""
         unseen = None if self.unseen is None else self.unseen.without_labels()
@@ -157,11 +170,7 @@ class Forgetter(ABC, Generic[C]):
         if self.needs_unseen:
             data.need_unseen(self.name)
         if self.uses_own_loss(model):
-            if data.own is None:
-                raise UserError(
-                    f"{self.name} goes on with the loss an encoder was trained with, and nobody says which (own=…); "
-                    "laf and lfssd do without."
-                )
+            data.need_own(self.name)
             return
         if self.needs_head:
             model.need_head(self.name)

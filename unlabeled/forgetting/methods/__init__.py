@@ -24,6 +24,7 @@ METHODS = {
     "sam": "sam.SAM",
     "slug": "slug.SLUG",
     "i2i": "i2i.I2I",
+    "alignment_calibration": "alignment_calibration.AlignmentCalibration",
     "random_label": "random_label.RandomLabel",
     "boundary_shrink": "boundary.BoundaryShrink",
     "boundary_expand": "boundary.BoundaryExpand",

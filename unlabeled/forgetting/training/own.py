@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -82,11 +83,34 @@ class OwnTraining(Objective):
 
     def loss(self, images: UnlabelledImages, rows: Rows, part: str, weights: Weights | None = None) -> Tensor:
         batch, step = self.batch(images, rows, part)
+        with self._drawn(step, part):
+            found: Mapping[str, Tensor] = functional_call(self.method, dict(weights or {}), (batch, step))
+        return found["loss"]
+
+    def projections(self, images: UnlabelledImages, rows: Rows, part: str) -> Tensor:
+        """What the run's loss compares of two views of each image at ``rows``: ``(B, 2, D)``.
+
+        Raises:
+            UserError: the run's method compares no views.
+        """
+        batch, step = self.batch(images, rows, part)
+        if isinstance(self.method, WholeBatchMethod):
+            with self._drawn(step, part):
+                found = self.method.represent(batch, step)
+            if found.ndim == 3 and found.shape[1] >= 2:
+                return found[:, :2]
+        name = self.method.config.name
+        raise UserError(
+            f"the loss of '{name}' compares no views of an image; those of simclr and moco do, for example."
+        )
+
+    @contextmanager
+    def _drawn(self, step: Step, part: str) -> Iterator[None]:
+        """What the method draws is a function of the step; statistics follow the images to keep alone."""
         with torch.random.fork_rng(devices=[]), passing(self.method, part):
             # dropout and stochastic depth draw from the global generator
             torch.manual_seed(rng.derive(step.seed, step.number, "module"))
-            found: Mapping[str, Tensor] = functional_call(self.method, dict(weights or {}), (batch, step))
-        return found["loss"]
+            yield
 
     def model(self) -> Classifier:
         self._model.extractor.load_state_dict(self.method.backbone.state_dict())
