@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from unlabeled.core.progress import set_quiet
 from unlabeled.report import Atlas, Cell, Confusion, Forgetting, Gallery, Picture, Projection, RunContent
+from unlabeled.verbs.forget import forget
+from unlabeled.verbs.pretrain import pretrain
 
+BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage",
+    "--disable-component-update", "--no-first-run", "--window-size=1280,900",
+)  # fmt: skip
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>\"'&"
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
@@ -67,3 +78,41 @@ def make_content() -> Callable[..., RunContent]:
 @pytest.fixture
 def hostile() -> str:
     return HOSTILE
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    if not (BROWSER and DRIVER):
+        pytest.skip("no Chromium on this machine")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with labels on easy classes, and one of which a fifth was forgotten."""
+    folder = tmp_path_factory.mktemp("compare")
+    random = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    pixels = random.normal(labels[:, None, None] * 60 + 60, 40, (240, 8, 8)).clip(0, 255).astype(np.uint8)
+    np.savez(folder / "d.npz", x_train=pixels[:150], y_train=labels[:150], x_test=pixels[150:], y_test=labels[150:])
+    set_quiet(True)
+    small = "backbone.args={layers: [1, 1, 1, 1], channels: [16, 16, 32, 32]}"
+    common = (f"data=npz:{folder / 'd.npz'}", "batch_size=50", "health.every=0", small)
+    pretrain("supervised", folder / "original", overrides=(*common, "epochs=1"))
+    forget(
+        folder / "original", "random:20%", method="finetune", settings=("epochs=1",), retrain=False,
+        out=folder / "forgotten",
+    )  # fmt: skip
+    set_quiet(False)
+    return folder

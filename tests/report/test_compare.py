@@ -13,7 +13,6 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from unlabeled.core import run_files
 from unlabeled.core.errors import UserError
-from unlabeled.core.progress import set_quiet
 from unlabeled.forgetting.protocol import Row
 from unlabeled.report.compare.attack import attack_view, privacy_table, rates
 from unlabeled.report.compare.content import Reading, Shown
@@ -23,8 +22,6 @@ from unlabeled.report.compare.screening import Screened, screened, screening_tab
 from unlabeled.report.compare.views import cka, embeddings, layers, matrices, pair_view
 from unlabeled.runs.folder import Run
 from unlabeled.runs.together import opened, together
-from unlabeled.verbs.forget import forget
-from unlabeled.verbs.pretrain import pretrain
 
 
 @pytest.fixture
@@ -151,26 +148,6 @@ def test_a_table_row_has_its_spread_or_its_interval(tmp_path: Path) -> None:
     assert 'data-value="0.6"' in text
     assert "accuracy, images to forget" in text  # what the heading says when pointed at
     assert screening_table([]) == ""
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with labels on easy classes, and one of which a fifth was forgotten."""
-    folder = tmp_path_factory.mktemp("compare")
-    random = np.random.default_rng(0)
-    labels = np.arange(240) % 3
-    pixels = random.normal(labels[:, None, None] * 60 + 60, 40, (240, 8, 8)).clip(0, 255).astype(np.uint8)
-    np.savez(folder / "d.npz", x_train=pixels[:150], y_train=labels[:150], x_test=pixels[150:], y_test=labels[150:])
-    set_quiet(True)
-    small = "backbone.args={layers: [1, 1, 1, 1], channels: [16, 16, 32, 32]}"
-    common = (f"data=npz:{folder / 'd.npz'}", "batch_size=50", "health.every=0", small)
-    pretrain("supervised", folder / "original", overrides=(*common, "epochs=1"))
-    forget(
-        folder / "original", "random:20%", method="finetune", settings=("epochs=1",), retrain=False,
-        out=folder / "forgotten",
-    )  # fmt: skip
-    set_quiet(False)
-    return folder
 
 
 def asked(home: Path) -> np.ndarray:

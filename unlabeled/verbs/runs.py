@@ -70,7 +70,7 @@ def runs(folder: str | Path | Sequence[str | Path], sort: str = "started") -> li
     """
     folders = [Path(folder)] if isinstance(folder, str | Path) else [Path(each) for each in folder]
     top = folders[0] if len(folders) == 1 else Path()
-    rows = [_row(path, top) for path in dict.fromkeys(path for each in folders for path in _find(each))]
+    rows = [_row(path, top) for path in dict.fromkeys(path for each in folders for path in find_runs(each))]
     known = {*TEXT, "epoch", "megabytes", *READINGS, *SUITE, *(name for row in rows for name in row.figures)}
     if sort not in known:
         raise UserError(f"runs cannot be sorted by '{sort}'.{nearest(sort, known)}")
@@ -85,7 +85,12 @@ def runs(folder: str | Path | Sequence[str | Path], sort: str = "started") -> li
     return sorted(rows, key=place)
 
 
-def _find(folder: Path) -> Iterator[Path]:
+def find_runs(folder: Path) -> Iterator[Path]:
+    """The run folders in a folder and below.
+
+    Raises:
+        UserError: it is not a folder.
+    """
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder; runs are made by `unlabeled pretrain`, in runs/ unless told otherwise."

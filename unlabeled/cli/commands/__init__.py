@@ -17,6 +17,7 @@ from unlabeled.cli.commands import (  # noqa: F401, I001
     neighbours,
     select,
     report,
+    compare,
     export,
     import_,
     rerun,

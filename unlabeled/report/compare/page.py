@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from unlabeled.core.errors import UserError
 from unlabeled.report.compare.reading import read
@@ -17,11 +17,10 @@ MOST_PAIRS = 3
 Parts = dict[str, tuple[str, Markup | None]]
 
 
-def screening_part(runs: Sequence[Run], names: Sequence[str]) -> Parts:
-    """The table of everything that was measured of runs that were made to forget."""
-    return {
-        "methods": ("Forgetting: all methods and settings", screening_table(screened(zip(runs, names, strict=True))))
-    }
+def screening_part(runs: Sequence[Run], names: Sequence[str], links: Mapping[str, str] | None = None) -> Parts:
+    """The table of everything that was measured of runs that were made to forget; ``links`` by the name of a run."""
+    table = screening_table(screened(zip(runs, names, strict=True)), links)
+    return {"methods": ("Forgetting: all methods and settings", table)}
 
 
 def compared_parts(runs: Sequence[Run], names: Sequence[str], data_dir: str | None = None) -> Parts:

@@ -84,34 +84,39 @@ def _settings(method: str, found: Any) -> str:
     return " ".join(f"{key}={value}" for key, value in found.items() if key not in usual or usual[key] != value)
 
 
-def screening_table(lines: Sequence[Screened]) -> Markup:
-    """The table, sorted by a click on a heading; figures of several seeds are means ± standard deviations."""
+def screening_table(lines: Sequence[Screened], links: Mapping[str, str] | None = None) -> Markup:
+    """The table, sorted by a click on a heading; figures of several seeds are means ± standard deviations.
+
+    Args:
+        links: addresses by the name of a run.
+    """
     shown = [name for name in COLUMNS if any(values(line.rows, line.method, name) for line in lines)]
     if not shown:
         return Markup("")
+    requests = list(dict.fromkeys(line.request for line in lines))
     body = []
     for line in lines:
-        cells = []
-        for name in shown:
-            seeds = values(line.rows, line.method, name)
-            mean = sum(seeds) / len(seeds) if seeds else None
-            cells.append(blocks.figure(mean, figure(line.rows, line.method, name)))
-        about = [tag("td", text, class_="fine") for text in (line.settings, line.request)]
+        cells = [_cell(line, name) for name in shown]
         count = len({row.seed for row in line.rows})
-        body.append(
-            tag(
-                "tr",
-                tag("td", tag("b", line.method)),
-                tag("td", line.run),
-                cells,
-                blocks.figure(count, f"{count}"),
-                about,
-            )
-        )
+        about = tag("td", line.settings or "–", class_="fine")
+        asked = tag("td", line.request, class_="fine") if len(requests) > 1 else None
+        name = tag("td", _linked(line.run, links or {}))
+        seeds = blocks.figure(count, f"{count}")
+        body.append(tag("tr", tag("td", tag("b", line.method)), name, about, cells, seeds, asked))
     tips = {name: ": ".join(part for part in TIMES.get(name, in_words(name)) if part) for name in shown}
     hint = (
         "Good forgetting is near the row retrain, not near 0. Brackets: 95 % intervals of one network; ±: the spread "
         "between seeds. Point at a heading to read what it means, click it to sort."
     )
-    columns = ["method", "run", *shown, "seeds", "settings", "request"]
-    return join([tag("p", hint, class_="hint"), blocks.sortable(columns, body, "screening", tips)])
+    asked = tag("p", "To be forgotten: ", tag("b", requests[0]), ".", class_="hint") if len(requests) == 1 else None
+    columns = ["method", "run", "settings", *shown, "seeds", *(["request"] if len(requests) > 1 else [])]
+    return join([asked, tag("p", hint, class_="hint"), blocks.sortable(columns, body, "screening", tips)])
+
+
+def _cell(line: Screened, name: str) -> Markup:
+    seeds = values(line.rows, line.method, name)
+    return blocks.figure(sum(seeds) / len(seeds) if seeds else None, figure(line.rows, line.method, name))
+
+
+def _linked(name: str, links: Mapping[str, str]) -> Markup | str:
+    return tag("a", name, href=links[name]) if name in links else name
