@@ -36,7 +36,7 @@ def build(name: str, **settings: object) -> AnyForgetter:
 
 def asks_for_images_alone(name: str) -> bool:
     kind = forgetter_class(name)
-    return not (kind.needs_head or kind.needs_labels or kind.own_loss)
+    return not (kind.needs_head or kind.needs_labels or kind.own_loss or name == "gs_lora")
 
 
 HEADLESS = sorted(filter(asks_for_images_alone, METHODS))

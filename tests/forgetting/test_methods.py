@@ -61,8 +61,10 @@ SETTINGS: dict[str, dict] = {
 CLASSES = {name: forgetter_class(name) for name in METHODS}
 
 
-WITH_LABELS = [n for n, c in CLASSES.items() if c.needs_head or not c.own_loss]
-"""Those that work on the classifier here; the others (test_own_loss.py) want the loss of a run without labels."""
+WITH_LABELS = [n for n, c in CLASSES.items() if (c.needs_head or not c.own_loss) and n != "gs_lora"]
+"""Those that work on the classifier here; others want the loss of a run without labels (test_own_loss.py), or a
+transformer (test_gs_lora.py).
+"""
 
 
 def build(name: str, **changes: object) -> AnyForgetter:

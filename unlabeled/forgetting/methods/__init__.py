@@ -32,6 +32,7 @@ METHODS = {
     "bad_teacher": "bad_teacher.BadTeacher",
     "stochastic_teacher": "bad_teacher.StochasticTeacher",
     "noise_finetune": "noise_finetune.NoiseFineTune",
+    "gs_lora": "gs_lora.GSLoRA",
     "scar": "scar.SCAR",
     "ssd": "ssd.SSD",
     "lfssd": "ssd.LFSSD",
