@@ -104,9 +104,19 @@ def fake_gpu(allowed: Mapping[tuple[str, str], float] | None = None) -> Iterator
         mock.patch("torch.cuda.is_available", return_value=True),
         mock.patch("torch.cuda.is_bf16_supported", return_value=True),
         mock.patch.object(Tensor, "pin_memory", _pinned),
+        mock.patch.object(nn.Module, "to", _to),
+        mock.patch.object(torch.autograd, "backward", backward),
+        mock.patch.object(torch.autograd, "grad", gradients),
         FakeGPU(allowed) as gpu,
     ):
         yield gpu
+
+
+def _to(module: nn.Module, *place: Any, **more: Any) -> nn.Module:
+    """``module.to`` cannot put a fake tensor in a real one's place; a memory format is no matter of devices."""
+    device = next((torch.device(at) for at in (*place, *more.values()) if isinstance(at, str | torch.device)), None)
+    assert device in (None, GPU), f"a module goes back to {device} {_where()}"
+    return module if device is None else moved(module)
 
 
 def moved(module: nn.Module) -> nn.Module:
@@ -162,6 +172,19 @@ def backward(loss: Tensor) -> None:
             waiting[following] -= 1
             if not waiting[following]:
                 ready.append(following)
+
+
+def gradients(outputs: Tensor, inputs: Any, **_: Any) -> tuple[Tensor | None, ...]:
+    """``torch.autograd.grad`` of leaves."""
+    leaves = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    before = [leaf.grad for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = None
+    backward(outputs)
+    found = tuple(leaf.grad for leaf in leaves)
+    for leaf, gradient in zip(leaves, before, strict=True):
+        leaf.grad = gradient
+    return found
 
 
 def _fitting(node: Any, slot: int, gradient: Tensor) -> Tensor:

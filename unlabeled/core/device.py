@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +19,17 @@ def chosen(accelerator: str = "auto") -> torch.device:
     return torch.device("cuda" if on_gpu(accelerator) else "cpu")
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
+def send(tensor: Tensor, device: torch.device | str) -> Tensor:
     """``tensor`` on ``device``; on its way to a GPU it is pinned, for only then does the copy run by itself."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def taken(tensor: Tensor, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+    """``tensor[rows]``, where it lies.
+
+    >>> taken(torch.tensor([5, 6, 7]), np.array([2, 0])).tolist()
+    [7, 5]
+    """
+    return tensor.index_select(0, send(torch.from_numpy(np.ascontiguousarray(rows)), tensor.device))

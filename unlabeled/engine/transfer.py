@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.core.device import send
+from unlabeled.core.device import send, taken
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -39,7 +39,7 @@ class Resident:
 
     def gather(self, rows: Rows) -> Tensor:
         """Images ``rows`` on the device."""
-        return self.pixels.index_select(0, send(torch.from_numpy(np.ascontiguousarray(rows)), self.pixels.device))
+        return taken(self.pixels, rows)
 
 
 class Transfer:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +157,15 @@ def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> Tensor:
     return loss.detach()
 
 
+def mean_loss(losses: Sequence[Tensor]) -> float:
+    """The mean of detached losses; the host waits for the device here, so once an epoch.
+
+    >>> mean_loss([torch.tensor(1.0), torch.tensor(2.0)])
+    1.5
+    """
+    return float(torch.stack(tuple(losses)).mean()) if losses else 0.0
+
+
 def train_epochs(
     stage: str,
     epochs: int,
@@ -176,6 +185,6 @@ def train_epochs(
     def epoch(number: int) -> Epoch:
         model.train()
         seen = [descend(loss, optimiser) for loss in losses(number)]
-        return Epoch(float(torch.stack(seen).mean()), stop is not None and stop())
+        return Epoch(mean_loss(seen), stop is not None and stop())
 
     run_epochs(stage, epochs, {"model": model, "optimiser": optimiser}, epoch, checkpoint)

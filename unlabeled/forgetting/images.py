@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.core import rng
+from unlabeled.core.device import send, taken
 from unlabeled.core.errors import UserError
 from unlabeled.core.model_input import normalised, sized
 from unlabeled.data import prints
@@ -57,10 +58,11 @@ class Preprocess:
     size: int | None = None
     channels: int | None = None
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """``(B, C, H, W)`` uint8 to float32."""
-        mean, std = (torch.tensor(values, device=pixels.device) for values in (self.mean, self.std))
-        return normalised(sized(pixels, self.size, self.channels), mean, std)
+    def __call__(self, pixels: Tensor, device: torch.device | str | None = None) -> Tensor:
+        """``(B, C, H, W)`` uint8 to float32, on ``device`` (default: where the pixels are)."""
+        images = send(sized(pixels, self.size, self.channels), device or pixels.device)
+        mean, std = (send(torch.tensor(values), images.device) for values in (self.mean, self.std))
+        return normalised(images, mean, std)
 
 
 class UnlabelledImages:
@@ -99,11 +101,11 @@ class UnlabelledImages:
 
     def batch(self, positions: Rows, device: torch.device | str = "cpu") -> Tensor:
         """Normalised float32 ``(B, C, H, W)`` of the images at ``positions`` (of this object, not of the store)."""
-        return self.preprocess(self.pixels(positions, device))
+        return self.preprocess(self._pixels.gather(self.rows[positions]), device)
 
     def pixels(self, positions: Rows, device: torch.device | str = "cpu") -> Tensor:
         """The same images as they are stored, uint8."""
-        return self._pixels.gather(self.rows[positions]).to(device)
+        return send(self._pixels.gather(self.rows[positions]), device)
 
     def subset(self, positions: Rows) -> UnlabelledImages:
         """The images at ``positions``."""
@@ -167,7 +169,7 @@ class LabelledImages(UnlabelledImages):
 
     def labelled(self, positions: Rows, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Images and labels at ``positions``."""
-        return self.batch(positions, device), self.labels[torch.from_numpy(positions)].to(device)
+        return self.batch(positions, device), send(taken(self.labels, positions), device)
 
     def labelled_batches(
         self, batch_size: int, device: torch.device | str = "cpu", key: Key | None = None, drop_last: bool = False

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.core.device import send
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
 from unlabeled.forgetting.frame import Frame, TrainConfig
@@ -42,7 +43,7 @@ def nearest_classes(model: Classifier, forget: LabelledImages, epsilon: float, d
     """For each image the likeliest class other than its own after ``x + ε sign(∇ₓ CE)``, in [0, 1], ``(N,)``."""
     model.eval()
     scale = forget.preprocess
-    mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (scale.mean, scale.std))
+    mean, std = (send(torch.tensor(v), device).view(1, -1, 1, 1) for v in (scale.mean, scale.std))
     black, white = -mean / std, (1 - mean) / std
     out: list[Tensor] = []
     for images, labels in forget.labelled_batches(256, device):
@@ -51,8 +52,8 @@ def nearest_classes(model: Classifier, forget: LabelledImages, epsilon: float, d
         with torch.no_grad():
             logits = model((images + epsilon / std * gradient.sign()).clamp(black, white))
             logits.scatter_(1, labels[:, None], -torch.inf)
-            out.append(logits.argmax(1).cpu())
-    return torch.cat(out)
+            out.append(logits.argmax(1))
+    return torch.cat(out).cpu()
 
 
 class BoundaryExpandConfig(TrainConfig):

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlabeled.core.device import send, taken
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
 from unlabeled.forgetting.embed import apply_head, embed_all
@@ -37,34 +38,40 @@ class Duck(Forgetter[DuckConfig]):
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[DuckConfig]) -> Classifier:
         c, device = frame.config, frame.device
         retain, forget = need_labels(data.retain, self.name), need_labels(data.forget, self.name)
-        centroids, classes = class_means(embed_all(model, retain, device), retain.labels.to(device))
-        target = nearest_wrong(embed_all(model, forget, device), forget.labels.to(device), centroids, classes)
+        centroids, classes = class_means(embed_all(model, retain, device), retain.labels)
+        target = nearest_wrong(embed_all(model, forget, device), send(forget.labels, device), centroids, classes)
 
         def loss(retain_rows: Rows, forget_rows: Rows) -> Tensor:
             known, labels = retain.labelled(retain_rows, device)
             embeddings = model.embed(torch.cat([known, forget.batch(forget_rows, device)]))
-            goals = target[torch.from_numpy(forget_rows).to(device)]
+            goals = taken(target, forget_rows)
             away = (1 - F.cosine_similarity(embeddings[len(known) :], goals)).mean()
             logits = model.need_head(self.name)(embeddings[: len(known)])
             return c.lambda_forget * away + c.lambda_retain * F.cross_entropy(logits / c.temperature, labels)
 
         def forgotten() -> bool:
             logits = apply_head(model, embed_all(model, forget, device))
-            return bool((logits.argmax(1).cpu() == forget.labels).float().mean() <= c.target)
+            return bool((logits.argmax(1) == send(forget.labels, device)).float().mean() <= c.target)
 
         train_paired(model, data, frame, "duck", loss, stop=forgotten)
         return model
 
 
 def class_means(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean embedding ``(K, D)`` of each class present, and the ``(K,)`` labels they belong to."""
-    classes, index = torch.unique(labels, return_inverse=True)
-    sums = torch.zeros(len(classes), embeddings.shape[1], device=embeddings.device).index_add_(0, index, embeddings)
-    return sums / index.bincount(minlength=len(classes))[:, None], classes
+    """Mean embedding ``(K, D)`` of each class present, and the ``(K,)`` labels they belong to.
+
+    Args:
+        embeddings: ``(N, D)``.
+        labels: ``(N,)``, in the host's memory.
+    """
+    found, index = torch.unique(labels, return_inverse=True)
+    classes, places, counts = (send(part, embeddings.device) for part in (found, index, index.bincount()))
+    sums = embeddings.new_zeros(len(found), embeddings.shape[1]).index_add_(0, places, embeddings)
+    return sums / counts[:, None], classes
 
 
 def nearest_wrong(embeddings: Tensor, labels: Tensor, centroids: Tensor, classes: Tensor) -> Tensor:
     """For each ``(N, D)`` embedding the centroid, nearest by cosine, of a class other than its label: ``(N, D)``."""
     similarity = F.normalize(embeddings) @ F.normalize(centroids).T
-    similarity[labels[:, None] == classes[None]] = -torch.inf
+    similarity.masked_fill_(labels[:, None] == classes[None], -torch.inf)
     return centroids[similarity.argmax(1)]

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from unlabeled.core.device import send
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
 from unlabeled.forgetting.embed import embed_all
@@ -52,8 +53,8 @@ class ExactHead(Forgetter[ExactConfig]):
         with torch.no_grad():
             head.weight.zero_()
             head.bias.fill_(ABSENT)
-            head.weight[present] = weight.to(head.weight)
-            head.bias[present] = bias.to(head.bias)
+            head.weight.index_copy_(0, *(send(part, frame.device) for part in (present, weight.to(head.weight.dtype))))
+            head.bias.index_copy_(0, *(send(part, frame.device) for part in (present, bias.to(head.bias.dtype))))
         return forgotten
 
 

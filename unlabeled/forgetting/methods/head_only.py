@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from unlabeled.core.device import send
 from unlabeled.forgetting.classifier import Classifier, reinitialised
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
 from unlabeled.forgetting.embed import embed_all
@@ -34,6 +35,6 @@ class HeadOnly(Forgetter[HeadOnlyConfig]):
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[HeadOnlyConfig]) -> Classifier:
         c, retain = frame.config, need_labels(data.retain, self.name)
         model.head = reinitialised(model, "head_only", frame.seed).need_head(self.name)
-        embeddings, labels = embed_all(model, retain, frame.device), retain.labels.to(frame.device)
+        embeddings, labels = embed_all(model, retain, frame.device), send(retain.labels, frame.device)
         fit_head(model.head, embeddings, labels, frame, "head-only", epochs=c.epochs, lr=c.lr, batch_size=c.batch_size)
         return model

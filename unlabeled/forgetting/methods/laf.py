@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.core import rng
+from unlabeled.core.device import send, taken
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.embed import embed_all
-from unlabeled.forgetting.epochs import Epoch, adam, descend, run_epochs
+from unlabeled.forgetting.epochs import Epoch, adam, descend, mean_loss, run_epochs
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.training.stopping import OwnAnswers, UnseenError
 from unlabeled.forgetting.training.vae import EmbeddingVAE, train_vae
@@ -173,7 +174,7 @@ def _alternate(
     def noise(rows: int, *key: int | str) -> Tensor | None:
         if not c.noise:
             return None
-        return torch.randn(rows, c.latent, generator=rng.torch_generator("laf", frame.seed, *key)).to(device)
+        return send(torch.randn(rows, c.latent, generator=rng.torch_generator("laf", frame.seed, *key)), device)
 
     def epoch(number: int) -> Epoch:
         pairs = zip(
@@ -181,10 +182,10 @@ def _alternate(
             data.forget.positions(c.batch_size, ("laf", "forget", frame.seed, number)),
             strict=False,
         )
-        total, steps = torch.zeros((), device=device), 0
+        losses: list[Tensor] = []
         for step, (retain, forget) in enumerate(pairs):
             if rule is not None and step % c.stop_every == 0 and rule(model):
-                return Epoch(float(total / max(steps, 1)), stop=True)
+                return Epoch(mean_loss(losses), stop=True)
             images, cut = torch.cat([data.retain.batch(retain, device), data.forget.batch(forget, device)]), len(retain)
             embeddings = model.embed(images)
             loss = unlearning_loss(
@@ -192,12 +193,11 @@ def _alternate(
                 vaes[1].error(embeddings[cut:], noise(len(forget), number, step, "forget")),
                 c.phi,
             )
-            total += descend(loss, unlearn) / cut
+            losses.append(descend(loss, unlearn) / cut)
             embeddings = model.embed(images)
-            before = original[0][retain], original[1][forget]
+            before = taken(original[0], retain), taken(original[1], forget)
             descend(alignment_loss(embeddings[:cut], before[0], embeddings[cut:], before[1], temperature), align)
-            steps += 1
-        return Epoch(float(total / steps))
+        return Epoch(mean_loss(losses))
 
     epochs = passes(c.epochs, len(data.retain), len(data.forget), c.batch_size)
     run_epochs("laf", epochs, {"model": model, "unlearn": unlearn, "align": align}, epoch, frame.checkpoint)

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from unlabeled.core import rng
+from unlabeled.core.device import send
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
 from unlabeled.forgetting.embed import embed_all
@@ -45,7 +46,7 @@ class LAFR(Forgetter[LAFRConfig]):
         order = rng.numpy_generator("laf_r", frame.seed).permutation(len(labelled))[: c.repair_images]
         few = labelled.subset(np.sort(order).astype(np.int64))
         head = model.need_head(self.name).requires_grad_(True)
-        embeddings, labels = embed_all(model, few, frame.device), few.labels.to(frame.device)
+        embeddings, labels = embed_all(model, few, frame.device), send(few.labels, frame.device)
         repair = {"epochs": c.repair_epochs, "batch_size": c.batch_size}
         fit_head(head, embeddings, labels, frame, "laf-repair", lr=c.repair_lr, **repair)
         return model

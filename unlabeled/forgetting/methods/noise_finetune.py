@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlabeled.core import rng
+from unlabeled.core.device import send, taken
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.embed import embed_all
@@ -26,7 +27,7 @@ from unlabeled.forgetting.training.distil import embedding_error
 def perturb(module: nn.Module, noise: float, generator: torch.Generator) -> None:
     """``θ ← θ + noise · rms(θ) · ε`` with ``ε ~ N(0, 1)``, each tensor by its own root mean square."""
     for weights in module.parameters():
-        epsilon = torch.randn(weights.shape, generator=generator, dtype=weights.dtype).to(weights.device)
+        epsilon = send(torch.randn(weights.shape, generator=generator, dtype=weights.dtype), weights.device)
         weights.add_(noise * weights.square().mean().sqrt() * epsilon)
 
 
@@ -57,7 +58,7 @@ class NoiseFineTune(Forgetter[NoiseFineTuneConfig]):
 
         def losses(number: int) -> Iterator[Tensor]:
             for rows in retain.positions(c.batch_size, frame.key("noise-repair", number), drop_last=True):
-                yield embedding_error(model.embed(retain.batch(rows, frame.device)), before[rows])
+                yield embedding_error(model.embed(retain.batch(rows, frame.device)), taken(before, rows))
 
         optimiser = adam(model.extractor.parameters(), c.lr, c.weight_decay)
         train_epochs("noise-repair", c.epochs, model, optimiser, losses, frame.checkpoint)

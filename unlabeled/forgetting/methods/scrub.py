@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
-from unlabeled.forgetting.epochs import Epoch, adam, descend, run_epochs
+from unlabeled.forgetting.epochs import Epoch, adam, descend, mean_loss, run_epochs
 from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.training.distil import divergence
 
@@ -52,7 +51,7 @@ class Scrub(Forgetter[ScrubConfig]):
                 loss = c.gamma * F.cross_entropy(logits, labels)
                 loss = loss + c.alpha * divergence(logits, teacher(images), c.temperature)
                 losses.append(descend(loss, down))
-            return Epoch(float(torch.stack(losses).mean()))
+            return Epoch(mean_loss(losses))
 
         run_epochs("scrub", c.epochs, {"model": model, "down": down, "up": up}, epoch, frame.checkpoint)
         return model

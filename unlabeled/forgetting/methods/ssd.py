@@ -49,13 +49,13 @@ def importances(model: Classifier, losses: Iterable[Tensor], power: int) -> tupl
 @torch.no_grad()
 def dampen(model: Classifier, forget: Importance, everything: Importance, alpha: float, dampening: float) -> int:
     """θ ← θ · min(λ I_D / I_f, 1) where I_f > α I_D (SSD, eq. 4 and 5); return how many weights were selected."""
-    selected = 0
+    selected: list[Tensor] = []
     for parameter, important, general in zip(model.parameters(), forget, everything, strict=True):
         chosen = important > alpha * general
         factor = (dampening * general / important.clamp_min(torch.finfo(important.dtype).tiny)).clamp_max(1)
         parameter.copy_(torch.where(chosen, parameter * factor, parameter))
-        selected += int(chosen.sum())
-    return selected
+        selected.append(chosen.sum())
+    return int(torch.stack(selected).sum())
 
 
 ALPHAS = (100.0, 50.0, 20.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.2, 1.1)

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlabeled.core import rng
+from unlabeled.core.device import send
 from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import AnyForgetter, ForgetData
@@ -79,7 +80,7 @@ class OwnTraining(Objective):
         step = Step(at.number, at.per_epoch, at.total, rng.derive(at.seed, part), len(rows))
         pixels = images.pixels(rows, self.frame.device)
         views = self.own.views(pixels, key=(step.seed, step.number, "views"))
-        return Batch(views, torch.from_numpy(images.rows[rows])), step
+        return Batch(views, send(torch.from_numpy(images.rows[rows]), self.frame.device)), step
 
     def loss(self, images: UnlabelledImages, rows: Rows, part: str, weights: Weights | None = None) -> Tensor:
         batch, step = self.batch(images, rows, part)

@@ -87,7 +87,9 @@ class OwnAnswers:
     ) -> None:
         model.need_head("stop=answers")
         outputs = [apply_head(model, embeddings) for embeddings in (retain, forget)]
-        counts = [logits.argmax(1).bincount(minlength=logits.shape[1]) for logits in outputs]
+        classes = torch.arange(outputs[0].shape[1], device=outputs[0].device)
+        # bincount would wait for the device to learn the largest class
+        counts = [(logits.argmax(1)[:, None] == classes).sum(0) for logits in outputs]
         self.own = counts[1] > weight * counts[0]
         if not bool(self.own.any()):
             raise UserError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.core import rng
+from unlabeled.core.device import send
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import prepared
 from unlabeled.forgetting.epochs import adam, train_epochs
@@ -49,7 +50,7 @@ def fit_head(
 
     def losses(number: int) -> Iterator[Tensor]:
         order = torch.randperm(len(embeddings), generator=rng.torch_generator(*frame.key(stage, number)))
-        for rows in torch.split(order.to(embeddings.device), batch_size):
+        for rows in torch.split(send(order, embeddings.device), batch_size):
             yield F.cross_entropy(head(embeddings[rows]), labels[rows])
 
     train_epochs(stage, epochs, head, adam(head.parameters(), lr), losses, frame.checkpoint)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.core import rng
+from unlabeled.core.device import send
 from unlabeled.forgetting.epochs import adam, train_epochs
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
 
@@ -83,9 +84,9 @@ def train_vae(
     def losses(number: int) -> Iterator[Tensor]:
         generator = rng.torch_generator(*frame.key(stage, number))
         order = torch.randperm(len(embeddings), generator=generator)
-        noise = torch.randn(len(embeddings), latent, generator=generator).to(embeddings.device)
+        noise = send(torch.randn(len(embeddings), latent, generator=generator), embeddings.device)
         for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size].to(embeddings.device)
+            rows = send(order[start : start + batch_size], embeddings.device)
             yield vae.loss(embeddings[rows], noise[start : start + len(rows)], kl_weight)
 
     train_epochs(stage, epochs, vae, adam(vae.parameters(), lr), losses, frame.checkpoint)
