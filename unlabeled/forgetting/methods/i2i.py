@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from unlabeled.core import rng
+from unlabeled.core.device import send, taken
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.embed import embed_all
@@ -44,7 +45,7 @@ def noise_embeddings(model: Classifier, images: UnlabelledImages, frame: Frame[F
     found = []
     for number, rows in enumerate(images.positions(256)):
         generator = rng.torch_generator(*frame.key("i2i-noise", number))
-        found.append(model.embed(torch.randn(len(rows), *shape, generator=generator).to(frame.device)))
+        found.append(model.embed(send(torch.randn(len(rows), *shape, generator=generator), frame.device)))
     return torch.cat(found)
 
 
@@ -67,7 +68,9 @@ class I2I(Forgetter[I2IConfig]):
             retain, forget = data.retain.batch(retain_rows, frame.device), data.forget.batch(forget_rows, frame.device)
             embeddings, cut = model.embed(torch.cat([retain, forget])), len(retain)
             now = embeddings[:cut], embeddings[cut:]
-            return unlearning_loss(now[0], kept[retain_rows], now[1], noise[forget_rows], frame.config.weight)
+            return unlearning_loss(
+                now[0], taken(kept, retain_rows), now[1], taken(noise, forget_rows), frame.config.weight
+            )
 
         train_paired(model, data, frame, "i2i", loss)
         return model

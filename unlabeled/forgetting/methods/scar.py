@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.core import rng
+from unlabeled.core.device import taken
 from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
@@ -149,8 +150,8 @@ class SCAR(Forgetter[SCARConfig]):
             embeddings = model.embed(torch.cat([batch, unwanted]))
             held = embeddings[: len(rows)]
             outputs = held if model.head is None else model.head(held)
-            pull = near.distances(embeddings[len(rows) :]).gather(1, goal[forget_rows][:, None]).mean()
-            hold = mismatch(outputs, answers[rows], c.temperature, answers=model.head is not None)
+            pull = near.distances(embeddings[len(rows) :]).gather(1, taken(goal, forget_rows)[:, None]).mean()
+            hold = mismatch(outputs, taken(answers, rows), c.temperature, answers=model.head is not None)
             return c.forget_weight * pull + c.surrogate_weight * hold
 
         def moved() -> bool:

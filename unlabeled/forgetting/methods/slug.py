@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
+from unlabeled.forgetting.epochs import mean_loss
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
 from unlabeled.forgetting.images import UnlabelledImages
 from unlabeled.forgetting.training.agreement import ENOUGH, Agreement
@@ -97,9 +98,9 @@ class SLUG(Forgetter[SLUGConfig]):
             for images, part in ((data.forget, "forget"), (data.retain, "retain"))
         )
         scores = {
-            name: (importance(f, p), alignment(f, r))
+            name: (weight, alignment(f, r))
             for name, p, f, r in zip(names, layers, forget, retain, strict=True)
-            if bool(f.any())
+            if (weight := importance(f, p)) != 0
         }
         if not scores:
             raise UserError("slug: the loss of the images to forget has no gradient; use laf.")
@@ -129,12 +130,12 @@ def moved(layer: Tensor, step: Tensor) -> Iterator[None]:
 @torch.no_grad()
 def loss_after(objective: Objective, name: str, step: Tensor, images: UnlabelledImages, batch_size: int) -> float:
     """The loss of the forget images once the layer has made ``step``, on the views that gave the gradient."""
-    batches, total = list(images.positions(batch_size, drop_last=objective.whole_batches)), 0.0
+    batches, losses = list(images.positions(batch_size, drop_last=objective.whole_batches)), []
     with moved(objective.encoder.get_parameter(name), step):
         for number, rows in enumerate(batches):
             objective.before_step(number, len(batches))
-            total += float(objective.loss(images, rows, "forget"))
-    return total / len(batches)
+            losses.append(objective.loss(images, rows, "forget"))
+    return mean_loss(losses)
 
 
 @torch.no_grad()
