@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from unlabeled import backbones
 from unlabeled.core.errors import UserError
@@ -13,11 +14,14 @@ from unlabeled.recipes.resolve import load_recipe
 from unlabeled.report.card import model_card
 from unlabeled.runs.folder import Run
 from unlabeled.runs.models import settled
+from unlabeled.runs.prepared import prepare
+from unlabeled.ssl.method import Step
 from unlabeled.verbs.export import export
 from unlabeled.verbs.pretrain import default_folder, dry_run, pretrain
 from unlabeled.verbs.runs import runs
 
 VIT = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
+SMALLER = {"output_dim": 64, "hidden_dim": 32, "bottleneck_dim": 16, "layers": 1, "queue": 32}
 QUICK = ("epochs=1", "batch_size=16", "health.every=0", "output.logger=none", "optimizer.warmup_epochs=0")
 
 
@@ -29,6 +33,21 @@ def weights(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 24, 24, 3), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", images=pixels)
     return tmp_path / "theirs"
+
+
+@pytest.mark.parametrize("name", ["byol", "moco", "mocov3", "ijepa", "data2vec", "dino", "ibot", "dinov2"])
+def test_a_momentum_teacher_starts_from_the_weights(name: str, weights: Path) -> None:
+    fields = type(load_recipe(name).method).model_fields
+    settings = [f"method.{key}={value}" for key, value in SMALLER.items() if key in fields]
+    many = ["backbone.args.dynamic_img_size=true"] if "freeze_epochs" in fields else []
+    given = (f"data=npz:{weights.parent / 'images.npz'}", f"backbone.weights={weights}", *QUICK, *settings, *many)
+    method = prepare(settled(load_recipe(name, given))).method
+    method.before_step(Step(0, 2, 2, 0, 16))
+    wanted = backbones.load(weights, image_size=24).state_dict()
+    for network in (method.backbone, method.teacher.backbone):  # type: ignore[union-attr]
+        found = network.state_dict()  # type: ignore[union-attr, operator]
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[key], value) for key, value in wanted.items())
 
 
 def test_the_weights_say_what_is_trained_and_the_run_says_so(weights: Path) -> None:

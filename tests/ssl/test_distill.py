@@ -100,16 +100,24 @@ def test_it_learns_what_its_teachers_say(loss: str, sees: str, info: DataInfo, s
     images = Pixels()
     cpu = torch.device("cpu")
     method.prepare(images, seed=0, batch_size=16, cache=tmp_path, device=cpu)  # type: ignore[arg-type]
-    assert images.asked == (32 if sees == "image" else 0)
+    asked = 32 if sees == "image" or loss == "cosine" else 0
+    assert images.asked == asked
+    everything = method.ask(images.images.float() / 255).mean(0) if loss == "cosine" else torch.zeros(())
+    torch.testing.assert_close(method.middle, everything.expand_as(method.middle), atol=2e-3, rtol=0)
     pixels = images.images[:8].float() / 255
     batch = Batch([(pixels - 0.3) / 0.35], torch.arange(8))
     if sees == "image":
         with torch.no_grad():
             torch.testing.assert_close(method.targets[:8].float(), method.ask(pixels), atol=2e-3, rtol=2e-3)
         method.prepare(images, seed=0, batch_size=16, cache=tmp_path, device=cpu)  # type: ignore[arg-type]
-        assert images.asked == 32  # from the cache
+        assert images.asked == asked  # from the cache
     if loss != "labels":
         assert torch.allclose(method.ask(pixels).norm(dim=1), torch.tensor(2.0).sqrt())
+    if loss == "cosine":
+        with torch.no_grad():
+            said = method.head(method.backbone(batch.views[0]))
+            wanted = cosine_distance(said, method.ask(pixels) - method.middle)
+        torch.testing.assert_close(method(batch, step)["loss"].detach(), wanted, atol=2e-3, rtol=0)
     if loss == "relational":  # with an empty queue there is nothing to be alike to
         assert float(method(batch, step)["loss"]) == pytest.approx(0, abs=1e-6)
         assert int(method.queue.pushed) == 8

@@ -9,7 +9,10 @@ import pytest
 from safetensors.torch import load_file
 from torch import equal
 
+from unlabeled.backbones import load_config, read_lineage
 from unlabeled.core.errors import UserError
+from unlabeled.engine.checkpoint import load_checkpoint
+from unlabeled.engine.metrics import read_metrics
 from unlabeled.verbs.more import train_more
 from unlabeled.verbs.pretrain import pretrain
 
@@ -43,6 +46,30 @@ def test_more_epochs_are_the_epochs_of_a_longer_training(data: str, tmp_path: Pa
         train_more(short.folder, 1, tmp_path / "other", ["batch_size=8"])
     with pytest.raises(UserError, match="exists; choose another"):
         train_more(short.folder, 2)
+
+
+def test_new_images_are_gone_on_with_as_the_network_knows_images(data: str, tmp_path: Path) -> None:
+    given = ("batch_size=16", "health.every=0", "output.logger=none", "optimizer.warmup_epochs=0", "seed=3", *INFINITE)
+    first = pretrain("byol", tmp_path / "first", overrides=(data, *given, "epochs=2", "method.hidden_dim=32"))
+    brighter = np.random.default_rng(1).integers(128, 256, (100, 16, 16), dtype=np.uint8)
+    np.savez(tmp_path / "new.npz", images=brighter)
+    new = f"data=npz:{tmp_path / 'new.npz'}"
+    longer = train_more(first.folder, 1, overrides=[new])
+    before, after = (load_config(run.backbone)["pretrained_cfg"] for run in (first, longer))
+    assert (after["mean"], after["std"]) == (before["mean"], before["std"])  # not those of the brighter images
+    ours, theirs = (load_checkpoint(run.checkpoint) for run in (longer, first))
+    assert (theirs.step, theirs.per_epoch) == (6, 3)
+    assert (ours.step, ours.per_epoch, ours.total) == (15, 5, 15)
+    images = longer.read_json("data.json")
+    assert (images["name"], images["images"]) == (f"npz:{tmp_path / 'new.npz'}", 80)
+    assert [step.source for step in read_lineage(longer.backbone)] == [None, str(first.folder)]
+    momenta = [theirs.optimizer, ours.optimizer]
+    assert all(state["state"] for state in momenta), "the optimiser goes on, too"
+    rates = [float(row["lr"]) for row in read_metrics(longer.folder / "metrics.csv")]
+    assert rates[-1] == pytest.approx(0.25 * first.recipe().optimizer.lr * 16 / first.recipe().optimizer.lr_batch)
+    np.savez(tmp_path / "large.npz", images=np.zeros((40, 20, 20), np.uint8))
+    with pytest.raises(UserError, match=r"learned from images of 1×16×16, .* has 1×20×20; set data\.size=16"):
+        train_more(first.folder, 1, tmp_path / "other", [f"data=npz:{tmp_path / 'large.npz'}"])
 
 
 def test_a_schedule_that_has_ended_is_not_prolonged(data: str, tmp_path: Path) -> None:

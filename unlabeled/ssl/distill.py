@@ -1,6 +1,7 @@
 """Distillation: a student learns on unlabelled images what a frozen network of any kind says of them.
 
-Three losses. *cosine*: the student's projection points where the teacher's embedding does. *relational*: it is as
+Three losses. *cosine*: the student's projection points, from the middle of all images, where the teacher's embedding
+does: what all embeddings share tells no image from another, and would be learned first. *relational*: it is as
 similar to a queue of past images as the teacher says (Fang et al., "SEED: self-supervised distillation for visual
 representation", ICLR 2021, https://arxiv.org/abs/2101.04731, equations 3-6; with one queue also Abbasi Koohpayegani et
 al., "CompRess", NeurIPS 2020, https://arxiv.org/abs/2010.14713). *labels*: it gives the classes the probabilities that
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -45,6 +46,12 @@ class DistillConfig(MethodConfig):
     queue: int = Field(16384, ge=1, description="relational: past images that are compared with")
     temperature: float = Field(0.2, gt=0, description="relational: of the student; labels: of both (1 in the paper)")
     teacher_temperature: float = Field(0.01, gt=0, description="relational: of the teacher")
+
+
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+Answers = np.ndarray[Any, np.dtype[np.float16]]
+MIDDLE_OF = 4096
+"""Images that the middle is taken of where the teacher sees views."""
 
 
 @full_precision
@@ -81,6 +88,7 @@ class Distill(Method):
     prepared_is_state = False
     accumulates = False
     targets: Tensor
+    middle: Tensor
     teachers: tuple[FrozenTeacher, ...]
 
     def __init__(
@@ -101,6 +109,7 @@ class Distill(Method):
         self.queue = ProjectionQueue(1, config.queue, dim) if config.loss == "relational" else None
         kept = info.num_images if config.sees == "image" else 0
         self.register_buffer("targets", torch.zeros(kept, dim, dtype=torch.float16), persistent=False)
+        self.register_buffer("middle", torch.zeros(dim), persistent=False)
 
     @classmethod
     def asks(cls, config: DistillConfig) -> Asked:
@@ -110,21 +119,34 @@ class Distill(Method):
         return Kept(self.backbone, classifier=self.classifier if self.config.loss == "labels" else None)
 
     def prepare(self, images: Images, *, seed: int, batch_size: int, cache: Path, device: torch.device) -> None:
-        """Ask the teachers about every image, once; the answers are kept in the cache."""
+        """Ask the teachers about every image, once; where they see views, about some images, for the middle."""
+        rows = np.arange(len(images))
         if self.config.sees == "view":
-            return
+            if self.config.loss != "cosine":
+                return
+            rows = np.unique(np.linspace(0, len(images) - 1, MIDDLE_OF).astype(np.int64))
+        answers = torch.from_numpy(self._answers(images, rows, cache, device))
+        if self.config.loss == "cosine":
+            self.middle.copy_(answers.double().mean(0))
+        if self.config.sees == "image":
+            self.targets.copy_(answers)
+
+    def _answers(self, images: Images, rows: Rows, cache: Path, device: torch.device) -> Answers:
+        """What the teachers say of whole images ``rows``, ``(R, D)``; kept in the cache."""
         asked = [f"{teacher.digest} {teacher.size}" for teacher in self.teachers]
-        file = cache / f"teacher-{rng.derive(images.fingerprint, *asked, self.config.loss == 'labels'):016x}.npy"
-        kept = load_array(file, np.float16, tuple(self.targets.shape))
-        if kept is None:
-            answers = np.empty(self.targets.shape, np.float16)
-            with progress("teacher", len(images), unit="img") as tick:
-                for start in range(0, len(images), 256):
-                    rows = np.arange(start, min(start + 256, len(images)))
-                    answers[rows] = self.ask(images.gather(rows).to(device).float() / 255).cpu().numpy()
-                    tick(len(rows))
+        part = [len(rows)] if len(rows) < len(images) else []
+        key = rng.derive(images.fingerprint, *asked, self.config.loss == "labels", *part)
+        file, shape = cache / f"teacher-{key:016x}.npy", (len(rows), len(self.middle))
+        answers = load_array(file, np.float16, shape)
+        if answers is None:
+            answers = np.empty(shape, np.float16)
+            with progress("teacher", len(rows), unit="img") as tick:
+                for start in range(0, len(rows), 256):
+                    some = slice(start, start + 256)
+                    answers[some] = self.ask(images.gather(rows[some]).to(device).float() / 255).cpu().numpy()
+                    tick(len(rows[some]))
             save_array(file, answers)
-        self.targets.copy_(torch.from_numpy(answers if kept is None else kept))
+        return answers
 
     def ask(self, pixels: Tensor) -> Tensor:
         """What the teachers say of images in [0, 1]: logits, or unit-length embeddings side by side."""
@@ -144,7 +166,7 @@ class Distill(Method):
             return {"loss": soft_labels(self.classifier(embedding), target, self.config.temperature)}
         projection = self.head(embedding)
         if self.queue is None:
-            return {"loss": cosine_distance(projection, target)}
+            return {"loss": cosine_distance(projection, target - self.middle)}
         known = self.queue.rows[0, : self.queue.count]
         loss = relational(projection, target, known, self.config.temperature, self.config.teacher_temperature)
         if self.training:
