@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class Pixels:
 @pytest.mark.parametrize("loss", ["cosine", "relational", "labels"])
 @pytest.mark.parametrize("sees", ["image", "view"])
 def test_it_learns_what_its_teachers_say(loss: str, sees: str, info: DataInfo, step: Step, tmp_path: Path) -> None:
+    info = replace(info, num_images=32)
     method = student(info, [frozen(seed=3), frozen(channels=1, size=28, seed=4)], loss=loss, sees=sees, queue=16)
     images = Pixels()
     cpu = torch.device("cpu")

@@ -62,7 +62,7 @@ def test_new_images_are_gone_on_with_as_the_network_knows_images(data: str, tmp_
     assert (ours.step, ours.per_epoch, ours.total) == (15, 5, 15)
     images = longer.read_json("data.json")
     assert (images["name"], images["images"]) == (f"npz:{tmp_path / 'new.npz'}", 80)
-    assert [step.source for step in read_lineage(longer.backbone)] == [None, str(first.folder)]
+    assert [step.source for step in read_lineage(longer.backbone)] == ["", str(first.folder)]
     momenta = [theirs.optimizer, ours.optimizer]
     assert all(state["state"] for state in momenta), "the optimiser goes on, too"
     rates = [float(row["lr"]) for row in read_metrics(longer.folder / "metrics.csv")]
