@@ -146,7 +146,7 @@ def test_the_page_names_hooks_that_exist(page: str) -> None:
     hooks: dict[str, tuple[type, int]] = {
         "add_a_method.md": (Method, 10),
         "add_a_probe.md": (Probe, 6),
-        "add_a_forgetter.md": (Forgetter, 7),
+        "add_a_forgetter.md": (Forgetter, 10),
         "add_a_measure.md": (Measure, 4),
         "add_a_source.md": (Listing, 3),
     }

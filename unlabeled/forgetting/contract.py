@@ -103,6 +103,7 @@ class Forgetter(ABC, Generic[C]):
         needs_labels, needs_retain, needs_head, needs_unseen: what it cannot do without.
         own_loss: it goes on with the loss the model was trained with. On a model without head that is the run's own
             self-supervised loss, which then takes the place of the labels and the head it needs.
+        ascends: it learns from the views of the images to forget, too, and not only from those of the rest.
     """
 
     name: ClassVar[str]
@@ -113,6 +114,7 @@ class Forgetter(ABC, Generic[C]):
     needs_head: ClassVar[bool] = False
     needs_unseen: ClassVar[bool] = False
     own_loss: ClassVar[bool] = False
+    ascends: ClassVar[bool] = False
 
     def __init__(self, config: C | None = None) -> None:
         self.config = config or cast("C", self.Config())
@@ -170,7 +172,10 @@ class Forgetter(ABC, Generic[C]):
         if self.needs_unseen:
             data.need_unseen(self.name)
         if self.uses_own_loss(model):
-            data.need_own(self.name)
+            own = data.need_own(self.name)
+            sets = {"retain": data.retain, "forget": data.forget} if self.ascends else {"retain": data.retain}
+            for part, images in sets.items():
+                own.check(min(len(images), getattr(self.config, "batch_size", len(images))), part)
             return
         if self.needs_head:
             model.need_head(self.name)

@@ -46,6 +46,7 @@ class AlignmentCalibration(Forgetter[AlignmentCalibrationConfig]):
     does = "goes on contrasting the rest, and drives the views of each forget image apart"
     Config = AlignmentCalibrationConfig
     own_loss = True
+    ascends = True
 
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[AlignmentCalibrationConfig]) -> Classifier:
         training = OwnTraining(data.need_own(self.name), model, frame)

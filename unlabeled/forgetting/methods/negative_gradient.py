@@ -29,6 +29,7 @@ class NegativeGradient(Forgetter[NegativeGradientConfig]):
     needs_labels = True
     needs_head = True
     own_loss = True
+    ascends = True
 
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[NegativeGradientConfig]) -> Classifier:
         keep, objective = frame.config.retain_weight, objective_of(self, model, data, frame)

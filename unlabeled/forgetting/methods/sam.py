@@ -47,6 +47,7 @@ class SAM(Forgetter[SAMConfig]):
     needs_labels = True
     needs_head = True
     own_loss = True
+    ascends = True
 
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[SAMConfig]) -> Classifier:
         c, objective = frame.config, objective_of(self, model, data, frame)

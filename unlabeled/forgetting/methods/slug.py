@@ -86,6 +86,7 @@ class SLUG(Forgetter[SLUGConfig]):
     needs_labels = True
     needs_head = True
     own_loss = True
+    ascends = True
 
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[SLUGConfig]) -> Classifier:
         c, objective = frame.config, objective_of(self, model, data, frame)

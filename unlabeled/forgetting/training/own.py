@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlabeled.core import rng
 from unlabeled.core.device import send
@@ -48,8 +47,6 @@ class OwnTraining(Objective):
         self.method.backbone.load_state_dict(model.extractor.state_dict())
         super().__init__(self.method, self.method.backbone)
         self._model, self.own, self.frame = model, own, frame
-        norms = any(isinstance(module, _BatchNorm) for module in self.method.modules())
-        self._least = 2 if norms or isinstance(own.method, WholeBatchMethod) else 1
         self.before_step(0, 1)
 
     def before_step(self, number: int, planned: int) -> None:
@@ -70,12 +67,7 @@ class OwnTraining(Objective):
         Raises:
             UserError: the method cannot work on as few or as many images.
         """
-        if len(rows) < self._least:
-            raise UserError(
-                f"the loss of '{self.method.config.name}' compares images, and only {len(rows)} is to {part}; use a "
-                "method that asks for the images alone, such as laf or lfssd."
-            )
-        self.method.check(len(rows))
+        self.own.check(len(rows), part)
         at = self.step
         step = Step(at.number, at.per_epoch, at.total, rng.derive(at.seed, part), len(rows))
         pixels = images.pixels(rows, self.frame.device)
