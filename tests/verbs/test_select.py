@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("by", ["near", "clusters", "random"])
 def test_every_image_is_kept_left_or_the_twin_of_another(place: Path, by: str) -> None:
     like = place / "own" if by == "near" else None
-    found = unlabeled.select(place / "model", place / "pool", like=like, by=by, keep=6)  # type: ignore[arg-type]
+    found = unlabeled.select(place / "model", place / "pool", like=like, by=by, keep=6)
     names = [Path(path).relative_to(place / "pool").as_posix() for path in found.pool.paths or ()]
     assert [(names[row], names[of]) for row, of in found.twins.tolist()] == [
         ("bright/9.png", "bright/0.png"),
@@ -79,6 +79,8 @@ def test_mistakes(place: Path, tmp_path: Path) -> None:
     model, pool = place / "model", place / "pool"
     with pytest.raises(UserError, match="near to what"):
         unlabeled.select(model, pool, by="near")
+    with pytest.raises(UserError, match=r"there is no --by closest\. Known: clusters, near, random"):
+        unlabeled.select(model, pool, by="closest")
     with pytest.raises(UserError, match="not for --by random"):
         unlabeled.select(model, pool, by="random", like=place / "own", keep=3)
     with pytest.raises(UserError, match="needs the number of images"):

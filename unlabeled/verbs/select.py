@@ -6,14 +6,14 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from unlabeled.backbones import Backbone
 from unlabeled.core import rng
 from unlabeled.core.device import chosen
-from unlabeled.core.errors import UserError
+from unlabeled.core.errors import UserError, nearest
 from unlabeled.core.files import atomic_write_text, expect_file
 from unlabeled.data import ImageSet
 from unlabeled.evaluation.coreset import far_from_prototypes, nearest_to, twins
@@ -23,7 +23,7 @@ from unlabeled.runs.copies import centred, copy_distance
 from unlabeled.runs.embedding import images_for
 from unlabeled.runs.models import load_backbone
 
-By = Literal["near", "clusters", "random"]
+WAYS = ("near", "clusters", "random")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Selected:
     """
 
     pool: ImageSet
-    by: By
+    by: str
     kept: Rows
     left: Rows
     twins: Rows
@@ -61,7 +61,7 @@ def select(
     pool: str | Path,
     *,
     like: str | Path | None = None,
-    by: By | None = None,
+    by: str | None = None,
     keep: str | int | None = None,
     keep_twins: bool = False,
     seed: int = 0,
@@ -82,6 +82,8 @@ def select(
         UserError: no such model or images, nothing to be near to, or no number of images to keep.
     """
     by = by or ("clusters" if like is None else "near")
+    if by not in WAYS:
+        raise UserError(f"select: there is no --by {by}.{nearest(by, WAYS)}")
     if by == "near" and like is None:
         raise UserError("select: near to what? Name your own images: --like FOLDER (or choose --by clusters).")
     if by != "near" and like is not None:

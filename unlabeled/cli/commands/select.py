@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ def select_command(
     pool: Annotated[str, typer.Argument(help="a folder of images, or any data set by name")],
     like: Annotated[str | None, typer.Option(help="your own images: choose what is near to them")] = None,
     by: Annotated[
-        Literal["near", "clusters", "random"] | None,
+        str | None,
         typer.Option(help="near: with --like; clusters: the least typical; random: to compare with"),
     ] = None,
     keep: Annotated[str | None, typer.Option(help="how many: 1000 or 10%; near stops by itself without it")] = None,
