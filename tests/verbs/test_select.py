@@ -79,8 +79,8 @@ def test_mistakes(place: Path, tmp_path: Path) -> None:
     model, pool = place / "model", place / "pool"
     with pytest.raises(UserError, match="near to what"):
         unlabeled.select(model, pool, by="near")
-    with pytest.raises(UserError, match=r"there is no --by closest\. Known: clusters, near, random"):
-        unlabeled.select(model, pool, by="closest")
+    with pytest.raises(UserError, match=r"there is no --by clusterz\. Did you mean 'clusters'"):
+        unlabeled.select(model, pool, by="clusterz")
     with pytest.raises(UserError, match="not for --by random"):
         unlabeled.select(model, pool, by="random", like=place / "own", keep=3)
     with pytest.raises(UserError, match="needs the number of images"):
