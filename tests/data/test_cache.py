@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from unlabeled.core.errors import UserError
 from unlabeled.core.files import locked
 from unlabeled.data import open_data
-from unlabeled.data.cache import clear_cache, list_cache
+from unlabeled.data.cache import clear_cache, list_cache, made_of
 
 
 def test_what_the_cache_holds_is_listed_sized_and_cleared(tmp_path, make_images):
@@ -47,3 +48,19 @@ def test_the_pixels_of_images_that_changed_are_not_kept(tmp_path, make_images):
         assert len(small) == len(own) == 5 + new
         assert len(list_cache()) == 2
         make_images(tmp_path / "in", [f"new{new}.png"], seed=new)
+
+
+def test_features_that_do_not_say_whose_they_are_go_with_a_deletion(tmp_path):
+    """Those of other places stay, and those of images that come from nowhere, which say so."""
+    manifests = {
+        "mine": {"origin": "here"},
+        "other": {"origin": "there"},
+        "nowhere": {"origin": ""},
+        "older": {"dim": 4},
+    }
+    for name, manifest in manifests.items():
+        (tmp_path / "features" / name).mkdir(parents=True)
+        (tmp_path / "features" / name / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "prepared" / "elsewhere").mkdir(parents=True)
+    found = made_of(frozenset({"here"}), frozenset(), (1, 8, 8), tmp_path)
+    assert {each.path.name for each in found} == {"mine", "older"}

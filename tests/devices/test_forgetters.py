@@ -28,7 +28,7 @@ ALLOWED = {
     ("unlabeled/forgetting/methods/slug.py", "importance"): 0.5,  # which layer to move: once a layer
     ("unlabeled/forgetting/methods/slug.py", "alignment"): 0.5,
     ("unlabeled/forgetting/methods/slug.py", "longest_step"): 0.5,  # how far at most: once a layer
-    ("unlabeled/forgetting/training/stopping.py", "__call__"): 0,  # whether to stop: once in many steps
+    ("unlabeled/forgetting/training/stopping.py", "_enough"): 0,  # whether to stop: once in many steps
     ("unlabeled/forgetting/training/stopping.py", "__init__"): 1,  # what the rule waits for: once
     ("unlabeled/forgetting/methods/duck.py", "forgotten"): 0,  # whether to stop: once an epoch
     ("unlabeled/forgetting/methods/exact_head.py", "_forget"): 0.5,  # sums are made on the host: once a set
@@ -58,8 +58,9 @@ NOT_FOLLOWED = {"scar": "which groups of embeddings there are, and of what size,
 """Methods whose shapes follow from values, which tensors without values cannot tell; and why."""
 CASES = [
     *((name, {"alpha": 2.0} if name == "ssd" else {}) for name in METHODS if name not in NOT_FOLLOWED),
-    ("laf", {"stop": "unseen", "noise": True}),
-    ("laf", {"stop": "answers"}),
+    ("laf", {"stop": "unseen", "stop_every": 1, "noise": True}),
+    ("laf", {"stop": "answers", "stop_every": 1}),
+    ("random_label", {"stop": "unseen", "stop_every": 1}),
 ]
 ENCODERS = [name for name in METHODS if not forgetter_class(name).needs_head and name not in NOT_FOLLOWED]
 

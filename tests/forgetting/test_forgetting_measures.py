@@ -116,9 +116,9 @@ def test_the_papers_attack_rewards_always_answering_member() -> None:
     sure, unsure = torch.tensor([[9.0, 0.0, 0.0]]), torch.zeros(1, 3)
     test = torch.cat([unsure.expand(500, 3), sure.expand(500, 3)])
     asr = attacks.paper_asr(sure.expand(3000, 3), test, sure.expand(1500, 3))
-    assert asr == pytest.approx(1500 / 2000)
+    assert asr == (pytest.approx(1500 / 2000), 2000)
     honest = torch.cat([unsure.expand(1000, 3)])
-    assert attacks.paper_asr(sure.expand(3000, 3), honest, sure.expand(1500, 3)) == 1
+    assert attacks.paper_asr(sure.expand(3000, 3), honest, sure.expand(1500, 3)) == (1, 2000)
 
 
 def test_relearning_from_the_target_needs_no_step_and_from_nothing_some(

@@ -32,8 +32,16 @@ from unlabeled.probes.nmc import NearestMeanProbe
 from unlabeled.probes.ridge import RidgeProbe
 
 SETTINGS: dict[str, dict] = {
-    "laf": {"epochs": 2, "lr_ue": 1e-3, "lr_ra": 2e-3, "vae_epochs": 2},
-    "laf_r": {"epochs": 2, "lr_ue": 1e-3, "lr_ra": 2e-3, "vae_epochs": 2, "repair_images": 60, "repair_epochs": 2},
+    "laf": {"stop": "never", "epochs": 2, "lr_ue": 1e-3, "lr_ra": 2e-3, "vae_epochs": 2},
+    "laf_r": {
+        "stop": "never",
+        "epochs": 2,
+        "lr_ue": 1e-3,
+        "lr_ra": 2e-3,
+        "vae_epochs": 2,
+        "repair_images": 60,
+        "repair_epochs": 2,
+    },
     "retrain": {"epochs": 2, "lr": 1e-2},
     "head_only": {"epochs": 4, "lr": 1e-2},
     "finetune": {"epochs": 2, "lr": 1e-3},

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from unlabeled.core.errors import UserError
 from unlabeled.data.forget_sets import ForgetSplit, forget_split
@@ -15,6 +16,7 @@ from unlabeled.forgetting.images import LabelledImages
 from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.judge.catalog import WORDS
 from unlabeled.forgetting.judge.evaluate import Evaluator
+from unlabeled.forgetting.judge.measures import aus
 from unlabeled.forgetting.judge.tables import (
     ACCURACY,
     LEAKAGE,
@@ -61,6 +63,13 @@ def test_the_protocol_measures_the_controls_computes_nothing_twice_and_leaves_a_
     assert by["head_only"]["cka_forget_original"] == pytest.approx(1)
     for name in ("reprobe_linear_test_f", "reprobe_knn_test_f", "mia_auc_features"):
         assert by["head_only"][name] == by["original"][name]
+    # a class goes: the score's A_f is of test images of the class, as in its paper
+    laf, before = by["laf"], by["original"]
+    assert laf["aus"] == aus(laf["test_r"], before["test_r"], laf["test_f"])
+    counts = {"train_f": 120, "test_f": 50, "test_r": 100, "member_share_outputs": 120, "asr": 120 + 75}
+    for name, n in counts.items():
+        wilson = stats.binomtest(round(laf[name] * n), n).proportion_ci(method="wilson")
+        assert (laf[f"{name}_low"], laf[f"{name}_high"]) == pytest.approx((wilson.low, wilson.high))
     assert by["retrain"]["rus"] == pytest.approx(1)
     assert by["retrain"]["relearn_ratio"] == 1
     assert by["retrain"]["activation_distance"] == 0
@@ -166,15 +175,18 @@ def test_tables_show_means_and_leave_out_what_nobody_has(task: Task) -> None:
     def row(method: str, seed: int, **measured: float) -> Row:
         return Row(method, seed, 2.0, 2.0, 0.5, "", measured, [], None, "")
 
-    rows = [row("a", 0, test=0.5, rus=0.25), row("a", 1, test=0.7, rus=0.35), row("b", 0, test=math.nan)]
+    rows = [row("a", seed, test=0.5 + seed / 10, rus=0.25 + seed / 20) for seed in range(3)]
+    rows.append(row("b", 0, test=math.nan))
     shown = table(rows, (*ACCURACY, *REPRESENTATION, "time_ratio"))
     assert shown.splitlines()[0] == "| method | test | rus | time_ratio |"
-    assert "| a | 60.0 ± 10.0 | 0.30 ± 0.05 | 0.50 ± 0.00 |" in shown
+    assert "| a | 60.0 ± 24.8 | 0.30 ± 0.12 | 0.50 ± 0.00 |" in shown
     assert "| b | – | – | 0.50 |" in shown
-    assert values(rows, "a", "seconds") == [2.0, 2.0]
+    low, high = stats.t.interval(0.95, 2, 60, stats.sem([50, 70, 60]))
+    assert (high - low) / 2 == pytest.approx(24.84, abs=0.01), "of the mean of three seeds"
+    assert values(rows, "a", "seconds") == [2.0, 2.0, 2.0]
     attacked = [row("a", 0, mia_auc_outputs=0.625, mia_auc_outputs_low=0.5, mia_auc_outputs_high=0.75)]
     assert "| a | 0.62 [0.50, 0.75] |" in table(attacked, LEAKAGE)
-    assert np.isnan(rows[2].measures["test"])
+    assert np.isnan(rows[3].measures["test"])
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_table_row_has_its_spread_or_its_interval(tmp_path: Path) -> None:
     ]
     text = screening_table(lines)
     assert "0.70 [0.60, 0.80]" in text
-    assert "60.0 ± 10.0" in text
+    assert "60.0 ± 127.1" in text
     assert '<td class="fine">epochs=3</td>' in text
     assert 'data-value="0.6"' in text
     assert "accuracy, images to forget" in text  # what the heading says when pointed at

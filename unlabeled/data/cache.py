@@ -106,6 +106,9 @@ def made_of(
 ) -> list[Kept]:
     """What was made of images from the same place, and stores that hold the pixels of some of them.
 
+    Features whose manifest does not say where the images come from (older versions wrote none) may be of these images:
+    they belong to it. They are made again when they are needed.
+
     Args:
         origins: where the images come from (``ImageSet.origin``).
         prints: hashes of their pixels, which are ``(C, H, W) = shape``.
@@ -119,7 +122,12 @@ def made_of(
         if store.kind == "pixels" and _holds(store.path, prints, shape)
     }
     origins -= {""}
-    return [each for each in kept if each.path.name in origins or _manifest(each.path).get("origin") in origins]
+    return [each for each in kept if each.path.name in origins or _origin(each) in {*origins, None}]
+
+
+def _origin(each: Kept) -> object:
+    """Where the images come from that something was made of; ``None`` for features that do not say it."""
+    return _manifest(each.path).get("origin", None if each.kind == "features" else "")
 
 
 def _holds(store: Path, prints: frozenset[str], shape: tuple[int, ...]) -> bool:

@@ -11,7 +11,7 @@ import torch
 from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier, fingerprint
 from unlabeled.forgetting.epochs import Checkpoint
-from unlabeled.forgetting.frame import ForgetterConfig, Frame
+from unlabeled.forgetting.frame import ForgetterConfig, Frame, stops_unseen
 from unlabeled.forgetting.images import LabelledImages, UnlabelledImages
 from unlabeled.forgetting.own_loss import OwnLoss
 
@@ -156,10 +156,10 @@ class Forgetter(ABC, Generic[C]):
         )
         return self._forget(prepared(model, device), data, Frame(self.config, seed, device, state)).eval().cpu()
 
-    @property
-    def reads_unseen(self) -> bool:
+    def reads_unseen(self, model: Classifier, task: str) -> bool:
         """Whether it looks at images the model never met, by what it is or by its settings."""
-        return self.needs_unseen
+        stop = getattr(self.config, "stop", "never")
+        return self.needs_unseen or stops_unseen(stop, head=model.head is not None, task=task)
 
     def check(self, model: Classifier, data: ForgetData) -> None:
         """Refuse what this algorithm cannot work on, before anything is computed.

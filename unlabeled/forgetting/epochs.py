@@ -37,11 +37,15 @@ class Checkpoint:
     Args:
         folder: where the states live; ``None`` keeps nothing.
         key: fixes what the states belong to. A state under another key is ignored.
+
+    Attributes:
+        facts: what the work says of itself for the record, by name; empty at first.
     """
 
     def __init__(self, folder: Path | None = None, key: str = "") -> None:
         self.folder = folder
         self.key = key
+        self.facts: dict[str, Any] = {}
         self._before = Seconds(0.0, 0.0)
         self._start = Seconds.now()
 
@@ -91,6 +95,17 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+class Rule(Stateful, Protocol):
+    """Says when to stop, and how large steps should be until then (``training/stopping.py``)."""
+
+    @property
+    def pace(self) -> float: ...
+
+    def __call__(self, model: Any) -> bool: ...
+
+    def finish(self, model: Any, checkpoint: Checkpoint) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -174,17 +189,30 @@ def train_epochs(
     losses: Callable[[int], Iterable[Tensor]],
     checkpoint: Checkpoint,
     stop: Callable[[], bool] | None = None,
+    rule: Rule | None = None,
 ) -> None:
     """Train ``model`` in train mode, one step for each loss that ``losses(epoch)`` yields.
 
     Args:
         losses: a generator; it is resumed after the step, so that each loss is of the weights as they are by then.
         stop: asked after each epoch.
+        rule: asked after each step.
     """
+    full = [group["lr"] for group in optimiser.param_groups]
 
     def epoch(number: int) -> Epoch:
         model.train()
-        seen = [descend(loss, optimiser) for loss in losses(number)]
-        return Epoch(mean_loss(seen), stop is not None and stop())
+        seen, enough = [], False
+        for loss in losses(number):
+            seen.append(descend(loss, optimiser))
+            if rule is not None:
+                if enough := rule(model):
+                    break
+                for group, lr in zip(optimiser.param_groups, full, strict=True):
+                    group["lr"] = lr * rule.pace
+        return Epoch(mean_loss(seen), enough or (stop is not None and stop()))
 
-    run_epochs(stage, epochs, {"model": model, "optimiser": optimiser}, epoch, checkpoint)
+    parts: dict[str, Stateful] = {"model": model, "optimiser": optimiser}
+    run_epochs(stage, epochs, parts if rule is None else {**parts, "rule": rule}, epoch, checkpoint)
+    if rule is not None:
+        rule.finish(model, checkpoint)

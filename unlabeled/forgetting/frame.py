@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -12,18 +12,43 @@ from unlabeled.core.config import Config
 from unlabeled.forgetting.epochs import Checkpoint
 from unlabeled.forgetting.images import Key
 
+Tunes = tuple[tuple[str, float, float], ...]
+"""Names of settings, and the bounds of what is tried."""
+
 
 class ForgetterConfig(Config):
-    """Settings of a forgetting algorithm."""
+    """Settings of a forgetting algorithm; ``tunes`` names those that tuning tries, and between which bounds."""
+
+    tunes: ClassVar[Tunes] = ()
 
 
 class TrainConfig(ForgetterConfig):
     """Settings of an algorithm that takes gradient steps."""
 
+    tunes: ClassVar[Tunes] = (("lr", 1e-5, 3e-3),)
+
     epochs: int = Field(default=5, ge=1, description="passes over the data the algorithm walks through")
     batch_size: int = Field(default=32, ge=1)
     lr: float = Field(default=1e-4, gt=0, description="Adam's learning rate")
     weight_decay: float = Field(default=0.0, ge=0)
+
+
+class StoppingConfig(TrainConfig):
+    """Settings of an algorithm that can stop by itself, before it has taken all its steps."""
+
+    stop: Literal["never", "unseen"] = Field(
+        default="never", description="'unseen': once forget images look like images the model never met"
+    )
+    stop_every: int = Field(default=10, ge=1, description="steps between looks at the stopping rule")
+
+
+def stops_unseen(stop: str | None, *, head: bool, task: str) -> bool:
+    """Whether a setting ``stop`` compares with unseen images; ``None`` does for single images of a classifier.
+
+    >>> stops_unseen(None, head=True, task="data"), stops_unseen(None, head=False, task="data")
+    (True, False)
+    """
+    return stop == "unseen" or (stop is None and head and task == "data")
 
 
 C_co = TypeVar("C_co", bound=ForgetterConfig, covariant=True)

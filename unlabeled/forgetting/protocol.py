@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.judge.evaluate import Evaluator
 from unlabeled.forgetting.methods.head_only import HeadOnly
 from unlabeled.forgetting.store import Trained, cached
+from unlabeled.forgetting.tuning import badness, best_of, candidates
 
 Retrainer = Callable[[int], Trained]
 """From a seed to the model that never met the forget set."""
@@ -48,6 +49,8 @@ class Row:
     folder: str
     extractor: str = ""
     """Fingerprint of its extractor alone: the same as the original's where nothing was forgotten inside."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the method says of its work, such as where it stopped."""
 
 
 class Protocol:
@@ -59,10 +62,19 @@ class Protocol:
             and all that is compared with it, where retraining is what forgetting is to save.
         out: models, results and checkpoints live here; interrupted work goes on from here.
         device: where to compute.
+        tune: tries of every method over the settings it tunes, see :mod:`unlabeled.forgetting.tuning`; 1: none.
     """
 
-    def __init__(self, task: Task, retrain: Retrainer | None, out: Path, *, device: torch.device | str = "cpu") -> None:
-        self.task, self.retrain, self.out, self.device = task, retrain, out, device
+    def __init__(
+        self,
+        task: Task,
+        retrain: Retrainer | None,
+        out: Path,
+        *,
+        device: torch.device | str = "cpu",
+        tune: int = 1,
+    ) -> None:
+        self.task, self.retrain, self.out, self.device, self.tune = task, retrain, out, device, tune
         self._hash = fingerprint(task.original)
         self._evaluators: dict[int, Evaluator] = {}
 
@@ -92,14 +104,25 @@ class Protocol:
         """What ``method`` may see: images with labels only if it declares that it needs them."""
         train, split = self.task.train, self.task.split
         data = ForgetData(
-            train.subset(split.retain_rows), train.subset(split.forget_rows), self.task.unseen, _kind(split)
+            train.subset(split.retain_rows), train.subset(split.forget_rows), self.task.unseen, kind_of(split)
         )
         if method.uses_own_loss(self.task.original):
             data = replace(data, own=self.task.own)
         return data if method.reads_labels(self.task.original) else data.without_labels()
 
     def forgotten(self, method: AnyForgetter, seed: int) -> Trained:
-        """The model after ``method``: computed, resumed or read."""
+        """The model after ``method``, the best of its tries: computed, resumed or read."""
+        tries = candidates(method, self.tune)
+        if len(tries) == 1:
+            return self._made(method, seed)
+        data = self.data(method).without_labels()
+        return best_of(
+            tries,
+            lambda each: self._made(each, seed),
+            lambda model: badness(self.task.original, model, data, self.device, seed),
+        )
+
+    def _made(self, method: AnyForgetter, seed: int) -> Trained:
         data = self.data(method)
         key = _hash(method.name, method.config.model_dump_json(), seed, self._hash, *data.prints())
         task, device = self.task, self.device
@@ -114,6 +137,7 @@ class Protocol:
         model, name = fingerprint(trained.model), "".join(c if c.isalnum() else "-" for c in label)
         gold = "none" if retrained is None else fingerprint(retrained.model)
         key = _hash(
+            "facts",
             label,
             seed,
             model,
@@ -150,6 +174,7 @@ class Protocol:
             found.relearn,
             str(folder),
             fingerprint(trained.model.extractor),
+            trained.facts,
         )
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **found.arrays)  # type: ignore[arg-type]  # numpy's stub wants bool for **
@@ -178,7 +203,8 @@ def retrain_by(method: AnyForgetter, task: Task, cache: Path, *, device: torch.d
     return retrain
 
 
-def _kind(split: ForgetSplit) -> Literal["data", "class", "noisy"]:
+def kind_of(split: ForgetSplit) -> Literal["data", "class", "noisy"]:
+    """What is to go: single images, whole classes or wrong labels."""
     if split.noisy_labels is not None:
         return "noisy"
     return "class" if split.removes_classes else "data"

@@ -53,6 +53,7 @@ def write_record(
             "seed": after.seed,
             "read_labels": None if method is None else method.reads_labels(task.original),
             "seconds": after.seconds,
+            **after.facts,
         },
         "models": {"original": before.model, "forgotten": after.model},
         "measures": {"before": _known(before.measures), "after": _known(after.measures)},

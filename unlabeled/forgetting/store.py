@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save
 
@@ -17,10 +18,11 @@ from unlabeled.forgetting.epochs import Checkpoint, Seconds
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and the time its making took."""
+    """A model, the time its making took, and what the making says of itself (:class:`Checkpoint`)."""
 
     model: Classifier
     seconds: Seconds
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def save_classifier(model: Classifier, path: Path) -> None:
@@ -44,11 +46,13 @@ def load_classifier(template: Classifier, path: Path) -> Classifier:
     return model.eval()
 
 
-def _seconds(facts: Path) -> Seconds | None:
-    """What a finished making took; ``None`` if it has not finished."""
+def _made(path: Path) -> tuple[Seconds, dict[str, Any]] | None:
+    """What a finished making took, and says of itself; ``None`` if it has not finished."""
     try:
-        return Seconds(**json.loads(facts.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        said = kept.pop("facts", {})
+        return Seconds(**kept), said
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -65,14 +69,14 @@ def cached(template: Classifier, folder: Path, key: str, make: Callable[[Checkpo
     facts = home / "facts.json"
     with files.locked(folder / f".{key}.lock", waiting=f"another process makes {key}"):
         files.sweep(home)
-        if (seconds := _seconds(facts)) is not None:
-            return Trained(load_classifier(template, home / "model.safetensors"), seconds)
+        if (made := _made(facts)) is not None:
+            return Trained(load_classifier(template, home / "model.safetensors"), *made)
         checkpoint = Checkpoint(home / "checkpoint", key)
         model = make(checkpoint)
         seconds = checkpoint.seconds
         save_classifier(model, home / "model.safetensors")
-        files.atomic_write_json(facts, seconds._asdict())
+        files.atomic_write_json(facts, {**seconds._asdict(), "facts": checkpoint.facts})
         files.remove(home / "checkpoint")  # as large as several models, and of no use any more
         # read back, for a model just made has another memory layout, in which sums round differently: what is measured
         # must not depend on whether an interruption lies between
-        return Trained(load_classifier(template, home / "model.safetensors"), seconds)
+        return Trained(load_classifier(template, home / "model.safetensors"), seconds, checkpoint.facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -260,9 +260,11 @@ def forgetting(runs: Sequence[RunContent]) -> Markup:
 def _forgetting(content: Forgetting) -> Markup:
     models = list(content.measures)
     names = dict.fromkeys(name for values in content.measures.values() for name in values)
+    ends = {f"{name}_{end}" for name in names for end in ("low", "high")}
     rows = [
-        tag("tr", _in_words(name), [_measure(name, content.measures[model].get(name)) for model in models])
+        tag("tr", _in_words(name), [_measure(name, content.measures[model]) for model in models])
         for name in names
+        if name not in ends
     ]
     columns = ["measure", *(MODELS.get(model, model) for model in models)]
     table = sortable(columns, rows, "forgetting") if rows else None
@@ -276,7 +278,14 @@ def _in_words(measure: str) -> Markup:
     return tag("td", title, tag("small", meaning) if meaning else None, class_="words")
 
 
-def _measure(name: str, value: float | None) -> Markup:
-    if value is None:
+def _measure(name: str, found: Mapping[str, float]) -> Markup:
+    """A figure, with its interval where it has one."""
+    if (value := found.get(name)) is None:
         return figure(None, "–")
-    return figure(value, f"{percent(value)} %" if is_share(name) else number(value))
+
+    def shown(each: float) -> str:
+        return percent(each) if is_share(name) else number(each)
+
+    low, high = (found.get(f"{name}_{end}") for end in ("low", "high"))
+    text = f"{shown(value)} %" if is_share(name) else shown(value)
+    return figure(value, text if low is None or high is None else f"{text} [{shown(low)}, {shown(high)}]")

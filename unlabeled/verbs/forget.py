@@ -23,7 +23,8 @@ from unlabeled.forgetting.images import LabelledImages, Preprocess, UnlabelledIm
 from unlabeled.forgetting.judge.case import Task
 from unlabeled.forgetting.judge.tables import ACCURACY, LEAKAGE, REPRESENTATION, table, verdict
 from unlabeled.forgetting.methods import forgetter_class
-from unlabeled.forgetting.protocol import Protocol, Row
+from unlabeled.forgetting.protocol import Protocol, Row, kind_of
+from unlabeled.forgetting.training.stopping import LIMIT
 from unlabeled.recipes.load import apply_overrides, explain
 from unlabeled.report.forgetting import save_pictures
 from unlabeled.report.notebook import html_facts
@@ -75,6 +76,7 @@ def forget(
     shadows: int = 0,
     seeds: int = 1,
     seed: int = 0,
+    tune: int = 1,
     out: str | Path | None = None,
 ) -> Forgotten:
     """Forget ``what``, measure it beside the original, the retrained and the head-only model, and keep everything.
@@ -96,6 +98,8 @@ def forget(
             ``memorised:`` trains 16 where nothing is said.
         seeds: how many seeds to measure; the model that is kept is the first one's.
         seed: the first of them; also of random forget sets.
+        tune: tries of every method over its main settings (:mod:`unlabeled.forgetting.tuning`), all of which count as
+            its time; 1: each as it was asked for.
         out: the run folder to write; default: beside the model's.
 
     Returns:
@@ -127,7 +131,9 @@ def forget(
     homes = {name: folder if name == method else Run(f"{folder.folder}-{name}") for name in [method, *keep]}
     for home in homes.values():
         _check_home(home, model, request)
-    task = _task(original, request, unseen=any(m.reads_unseen for m in methods.values()))
+    kind = kind_of(split)
+    unseen = tune > 1 or any(m.reads_unseen(original, kind) for m in methods.values())
+    task = _task(original, request, unseen=unseen)
     if asking := [name for name, m in methods.items() if m.uses_own_loss(original)]:
         task = replace(task, own=own_loss_of(source, asking[0]))
     if shadows:
@@ -136,7 +142,7 @@ def forget(
     with folder.lock():
         kept = task.train.subset(split.retain_rows).fingerprint
         retraining = Retraining(source, original, request, kept) if retrain and source.exists() and not lost else None
-        protocol = Protocol(task, retraining, folder.folder / run_files.FORGETTING, device=chosen())
+        protocol = Protocol(task, retraining, folder.folder / run_files.FORGETTING, device=chosen(), tune=tune)
         rows = protocol.run(methods, range(seed, seed + seeds))
         lineage = lineage_facts(lineage_of(original.extractor), request)
         beyond = not_covered(lineage, start, source)
@@ -247,8 +253,9 @@ def _task(original: Classifier, request: Request, *, unseen: bool) -> Task:
     preprocess = preprocess_of(original)
     train, test, trained, split = request.train, request.test, request.trained, request.split
     shown, judged = np.arange(0), np.arange(len(test))
-    if unseen:  # half of the test images serve the methods, the other half judges
-        shown, judged = judged[::2], judged[1::2]
+    if unseen:  # some of the test images, half of them at most, serve the methods; the others judge
+        shown = judged[:: max(2, len(test) // LIMIT)][:LIMIT]
+        judged = np.setdiff1d(judged, shown)
     if train.labels is None or test.labels is None:
         parts = UnlabelledImages(train, preprocess, trained), UnlabelledImages(test, preprocess, judged)
         return Task(original, *parts, split, UnlabelledImages(test, preprocess, shown) if unseen else None)

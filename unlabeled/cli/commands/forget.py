@@ -56,6 +56,9 @@ def forget_command(
     ] = False,
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds to measure")] = 1,
     seed: int = 0,
+    tune: Annotated[
+        int, typer.Option(min=1, help="tries of each method over its main settings, judged without labels")
+    ] = 1,
     out: Annotated[Path | None, typer.Option(help="the new run folder; default: beside the model's")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -79,6 +82,7 @@ def forget_command(
         shadows=shadows,
         seeds=seeds,
         seed=seed,
+        tune=tune,
         out=out,
     )
     typer.echo(show_forgotten(forgotten))

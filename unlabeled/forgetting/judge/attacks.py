@@ -116,7 +116,7 @@ def member_scores(retain: Array, unseen: Array, target: Array, *, seed: int = 0,
     return scores
 
 
-def paper_asr(train: Tensor, test: Tensor, forget: Tensor, *, seed: int = 0) -> float:
+def paper_asr(train: Tensor, test: Tensor, forget: Tensor, *, seed: int = 0) -> tuple[float, int]:
     """The attack success rate of Shen et al. 2024, for comparison with the paper only.
 
     A boosted-tree attacker learns to tell 5000 training outputs from the first 5000 test outputs (as many of both, at
@@ -126,6 +126,9 @@ def paper_asr(train: Tensor, test: Tensor, forget: Tensor, *, seed: int = 0) -> 
 
     Args:
         train, test, forget: ``(N, K)`` logits of the whole training set, the test set and the forget set.
+
+    Returns:
+        The rate, and of how many images it is.
     """
     p_train, p_test, p_forget = (np.sort(z.softmax(1).cpu().numpy(), axis=1) for z in (train, test, forget))
     half = min(5000, len(p_test) // 2)
@@ -134,4 +137,4 @@ def paper_asr(train: Tensor, test: Tensor, forget: Tensor, *, seed: int = 0) -> 
     attacker.fit(np.concatenate([p_train[order], p_test[:half]]), np.repeat([1, 0], [len(order), half]))
     rest = p_test[half : half + len(p_forget)]
     says = attacker.predict(np.concatenate([p_forget, rest]))
-    return float((says == np.repeat([1, 0], [len(p_forget), len(rest)])).mean())
+    return float((says == np.repeat([1, 0], [len(p_forget), len(rest)])).mean()), len(says)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from unlabeled.forgetting.judge.case import Case, View
+from unlabeled.probes.intervals import accuracy_interval
 
+SURE = "with 95 % confidence"
+"""What the ends of an interval mean."""
 Table = Literal["accuracy", "leakage", "representation"]
 
 
@@ -61,3 +65,25 @@ class Measure:
     words: dict[str, Words]
     needs_labels: bool = False
     needs_head: bool = False
+
+
+def with_interval(name: str, share: float, n: int) -> dict[str, float]:
+    """A share of ``n`` images under its name, and the ends of its 95 % interval (Wilson's) under ``_low``, ``_high``.
+
+    >>> {name: round(value, 2) for name, value in with_interval("train_f", 0.8, 20).items()}
+    {'train_f': 0.8, 'train_f_low': 0.58, 'train_f_high': 0.92}
+    """
+    if not n or math.isnan(share):
+        return {name: math.nan}
+    low, high = accuracy_interval(round(share * n), n)
+    return {name: share, f"{name}_low": low, f"{name}_high": high}
+
+
+def and_intervals(words: Mapping[str, Words]) -> dict[str, Words]:
+    """The words of figures, and of the ends of the intervals of those that are shares of images."""
+    out = dict(words)
+    for name, of in words.items():
+        if of.percent:
+            ends = {"low": "at least", "high": "at most"}
+            out |= {f"{name}_{end}": Words(f"{of.title}, {bound}", SURE, percent=True) for end, bound in ends.items()}
+    return out

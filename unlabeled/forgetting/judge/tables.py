@@ -1,4 +1,4 @@
-"""Rows of a protocol as a table: mean and spread over seeds."""
+"""Rows of a protocol as a table: means over seeds, with intervals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from unlabeled.forgetting.judge.catalog import in_table
 from unlabeled.forgetting.judge.words import is_share
 from unlabeled.forgetting.protocol import Row
+from unlabeled.probes.intervals import mean_interval
 
 ACCURACY, LEAKAGE, REPRESENTATION = (in_table(name) for name in ("accuracy", "leakage", "representation"))
 PROBES = {
@@ -32,17 +33,19 @@ def values(rows: Sequence[Row], method: str, measure: str) -> list[float]:
 
 
 def cell(numbers: Sequence[float], measure: str) -> str:
-    """``mean ± standard deviation``; accuracies and shares as percentages."""
+    """The mean, and ± half of its 95 % interval over seeds (Student's); accuracies and shares as percentages."""
     if not numbers:
         return "–"
-    percent = is_share(measure)
-    mean, spread = np.mean(numbers) * (100 if percent else 1), np.std(numbers) * (100 if percent else 1)
-    digits = 1 if percent or measure.endswith("seconds") else 2
-    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(numbers) > 1 else "")
+    times, digits = (100, 1) if is_share(measure) else (1, 1 if measure.endswith("seconds") else 2)
+    text = f"{np.mean(numbers) * times:.{digits}f}"
+    if len(numbers) < 2:
+        return text
+    low, high = mean_interval(numbers) or (0.0, 0.0)  # figures that are all alike
+    return f"{text} ± {(high - low) / 2 * times:.{digits}f}"
 
 
 def figure(rows: Sequence[Row], method: str, measure: str) -> str:
-    """:func:`cell` of a method; one seed's attack is followed by its interval."""
+    """:func:`cell` of a method; one seed's share of images, or attack, is followed by its interval."""
     found = values(rows, method, measure)
     text = cell(found, measure)
     ends = [values(rows, method, f"{measure}_{end}") for end in ("low", "high")]
@@ -90,7 +93,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
         share = _mean(rows, method, "member_share_outputs"), _mean(rows, "retrain", "member_share_outputs")
         if not any(map(math.isnan, share)):
             text += f"; {share[0]:.0%} of the forget images pass for members (retrained: {share[1]:.0%})"
-        text += way(rows, method)
+        text += way(rows, method) + stopped(rows, method)
         said.append(f"{method}: {text}.")
     return said + told_apart(rows)
 
@@ -106,6 +109,19 @@ def way(rows: Sequence[Row], method: str) -> str:
     end = "less than half-way" if share < 0.5 else "beyond it" if share > 1.5 else "at least half-way"
     before, after, gold = (f"{value:.0%}" for value in found)
     return f"; on the forget images its accuracy is {after} (original {before}, retrained {gold}): {end}"
+
+
+def stopped(rows: Sequence[Row], method: str) -> str:
+    """Where a method's stopping rule ended it, as a clause; none where it had none, or over several seeds."""
+    said = [row.facts.get("stopping", {}) for row in rows if row.method == method]
+    if len(said) != 1 or "told_apart_after" not in said[0]:
+        return ""
+    fact = said[0]
+    end = "it stopped after" if fact["reached"] else "it was not done after all"
+    return (
+        f"; {end} {fact['steps']} steps: by how well the network knows them they are told from unseen images with an "
+        f"AUC of {fact['told_apart_after']:.2f} (before: {fact['told_apart_before']:.2f})"
+    )
 
 
 def _same_inside(rows: Sequence[Row], method: str) -> bool:

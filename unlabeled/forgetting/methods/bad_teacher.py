@@ -6,6 +6,7 @@ Both papers teach a classifier's answers. Where there is no classifier the teach
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from unlabeled.forgetting.classifier import Classifier, reinitialised
 from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.embed import embed_all
 from unlabeled.forgetting.epochs import adam, train_epochs
-from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.frame import Frame, StoppingConfig, TrainConfig
 from unlabeled.forgetting.images import Rows, UnlabelledImages
 from unlabeled.forgetting.training.distil import mismatch
 from unlabeled.forgetting.training.paired import train_paired
@@ -51,7 +52,7 @@ def incompetent(model: Classifier, forget: UnlabelledImages, frame: Frame[TrainC
     return lambda images: stretch * bad(images)
 
 
-class BadTeacherConfig(TrainConfig):
+class BadTeacherConfig(StoppingConfig):
     """Distil from the original on retain images and from an untrained network on forget images."""
 
     epochs: int = Field(default=1, ge=1)
@@ -78,7 +79,7 @@ class BadTeacher(Forgetter[BadTeacherConfig]):
                 target = torch.cat([good(known), bad(gone)])
             return mismatch(outputs, target, c.temperature, answers=model.head is not None)
 
-        train_paired(model, ForgetData(retain, data.forget), frame, "bad-teacher", loss)
+        train_paired(model, replace(data, retain=retain), frame, "bad-teacher", loss)
         return model
 
 

@@ -11,12 +11,12 @@ from unlabeled.core.device import send, taken
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
 from unlabeled.forgetting.embed import apply_head, embed_all
-from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.frame import Frame, StoppingConfig
 from unlabeled.forgetting.images import Rows
 from unlabeled.forgetting.training.paired import train_paired
 
 
-class DuckConfig(TrainConfig):
+class DuckConfig(StoppingConfig):
     """``lambda_forget * cosine distance to a wrong centroid + lambda_retain * CE(retain logits / T)``."""
 
     epochs: int = Field(default=2, ge=1)

@@ -15,6 +15,8 @@ from unlabeled.forgetting.training.supervised import fit_head
 class HeadOnlyConfig(TrainConfig):
     """How the new head is trained."""
 
+    tunes = ()
+
     epochs: int = Field(default=5, ge=1)
     batch_size: int = Field(default=128, ge=1)
     lr: float = Field(default=1e-3, gt=0)

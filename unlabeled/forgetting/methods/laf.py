@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -19,7 +18,7 @@ from unlabeled.forgetting.contract import ForgetData, Forgetter
 from unlabeled.forgetting.embed import embed_all
 from unlabeled.forgetting.epochs import Epoch, adam, descend, mean_loss, run_epochs
 from unlabeled.forgetting.frame import ForgetterConfig, Frame
-from unlabeled.forgetting.training.stopping import OwnAnswers, UnseenError
+from unlabeled.forgetting.training.stopping import OwnAnswers, StoppingRule, rule_of
 from unlabeled.forgetting.training.vae import EmbeddingVAE, train_vae
 
 RELEASED_EPOCHS = 20
@@ -31,6 +30,8 @@ TEMPERATURES = {"data": 5.0, "class": 20.0, "noisy": 20.0}
 
 class LAFConfig(ForgetterConfig):
     """The defaults are the released settings for the CNN, except the decoder and the sampling noise."""
+
+    tunes = (("lr_ue", 1e-5, 1e-3), ("lr_ra", 1e-5, 1e-3))
 
     epochs: int | None = Field(
         default=None, ge=1, description="passes over the forget set; None: 20 as released, but at least 800 steps"
@@ -56,13 +57,11 @@ class LAFConfig(ForgetterConfig):
     max_retain: int | None = Field(
         default=None, ge=1, description="use at most this many retain images; None: all, as in the paper"
     )
-    stop: Literal["never", "unseen", "answers"] = Field(
-        default="never",
-        description="'unseen': stop once forget images are rebuilt as badly as images the model never met; 'answers' "
-        "(for whole classes): once hardly any forget image gets an answer that only they got",
-    )
-    stop_quantile: float = Field(
-        default=0.5, gt=0, lt=1, description="how badly: the median forget error against this quantile of unseen ones"
+    stop: Literal["never", "unseen", "answers"] | None = Field(
+        default=None,
+        description="'unseen': once forget images look like images the model never met; 'answers' (for whole classes): "
+        "once hardly any forget image gets an answer that only they got; 'never': all steps; None: 'unseen' for single "
+        "images of a classifier where there are unseen ones, else 'never'",
     )
     stop_share: float = Field(
         default=0.05, ge=0, lt=1, description="stop=answers: the share of forget images that may still get one"
@@ -113,10 +112,6 @@ class LAF(Forgetter[LAFConfig]):
     does = "draws retain embeddings to what the training set looks like, pushes forget ones from it (Shen 2024)"
     Config = LAFConfig
 
-    @property
-    def reads_unseen(self) -> bool:
-        return self.config.stop == "unseen"
-
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[LAFConfig]) -> Classifier:
         c, device = frame.config, frame.device
         model.eval()
@@ -128,14 +123,18 @@ class LAF(Forgetter[LAFConfig]):
             retain = retain.subset(np.sort(picked).astype(np.int64))
         original = embed_all(model, retain, device), embed_all(model, data.forget, device)
         vaes = _vae(torch.cat(original), frame, "laf-vae"), _vae(original[1], frame, "laf-vae-forget")
-        rule: Callable[[Classifier], bool] | None = None
-        if c.stop == "unseen":
-            rule = UnseenError(model, vaes[0], data, device, frame.seed, c.stop_quantile)
-        elif c.stop == "answers":
-            weight = len(data.retain) / len(retain)
-            rule = OwnAnswers(model, *original, weight, data, device, frame.seed, c.stop_share)
+        rule = self._rule(model, data, original, frame)
         _alternate(model, replace(data, retain=retain), original, vaes, frame, rule)
         return model
+
+    def _rule(
+        self, model: Classifier, data: ForgetData, original: tuple[Tensor, Tensor], frame: Frame[LAFConfig]
+    ) -> StoppingRule:
+        c = frame.config
+        if c.stop != "answers":
+            return rule_of(model, data, frame)
+        weight = len(data.retain) / len(original[0])
+        return OwnAnswers(model, *original, weight, data, frame.device, frame.seed, c.stop_share, c.stop_every)
 
 
 def _vae(embeddings: Tensor, frame: Frame[LAFConfig], stage: str) -> EmbeddingVAE:
@@ -159,7 +158,7 @@ def _alternate(
     original: tuple[Tensor, Tensor],
     vaes: tuple[EmbeddingVAE, EmbeddingVAE],
     frame: Frame[LAFConfig],
-    rule: Callable[[Classifier], bool] | None,
+    rule: StoppingRule,
 ) -> None:
     """The alternating steps: each batch pair first unlearns, then aligns, with an Adam of its own each.
 
@@ -184,8 +183,10 @@ def _alternate(
         )
         losses: list[Tensor] = []
         for step, (retain, forget) in enumerate(pairs):
-            if rule is not None and step % c.stop_every == 0 and rule(model):
-                return Epoch(mean_loss(losses), stop=True)
+            if not len(forget := rule.still(forget)):
+                continue
+            for optimiser, lr in ((unlearn, c.lr_ue), (align, c.lr_ra)):
+                optimiser.param_groups[0]["lr"] = lr * rule.pace
             images, cut = torch.cat([data.retain.batch(retain, device), data.forget.batch(forget, device)]), len(retain)
             embeddings = model.embed(images)
             loss = unlearning_loss(
@@ -197,7 +198,12 @@ def _alternate(
             embeddings = model.embed(images)
             before = taken(original[0], retain), taken(original[1], forget)
             descend(alignment_loss(embeddings[:cut], before[0], embeddings[cut:], before[1], temperature), align)
+            if rule(model):
+                return Epoch(mean_loss(losses), stop=True)
         return Epoch(mean_loss(losses))
 
     epochs = passes(c.epochs, len(data.retain), len(data.forget), c.batch_size)
-    run_epochs("laf", epochs, {"model": model, "unlearn": unlearn, "align": align}, epoch, frame.checkpoint)
+    run_epochs(
+        "laf", epochs, {"model": model, "unlearn": unlearn, "align": align, "rule": rule}, epoch, frame.checkpoint
+    )
+    rule.finish(model, frame.checkpoint)

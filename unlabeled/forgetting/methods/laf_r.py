@@ -35,10 +35,6 @@ class LAFR(Forgetter[LAFRConfig]):
     needs_labels = True
     needs_head = True
 
-    @property
-    def reads_unseen(self) -> bool:
-        return self.config.stop == "unseen"
-
     def _forget(self, model: Classifier, data: ForgetData, frame: Frame[LAFRConfig]) -> Classifier:
         c = frame.config
         model = LAF(c)._forget(model, data.without_labels(), frame)

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
-from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.frame import Frame, StoppingConfig
 from unlabeled.forgetting.images import Rows
 from unlabeled.forgetting.training.objective import train_on_both
 from unlabeled.forgetting.training.own import objective_of
 
 
-class NegativeGradientConfig(TrainConfig):
+class NegativeGradientConfig(StoppingConfig):
     """``retain_weight * L(retain) - (1 - retain_weight) * L(forget)`` with the loss L the model was trained with."""
 
     epochs: int = Field(default=1, ge=1)

@@ -34,6 +34,8 @@ def perturb(module: nn.Module, noise: float, generator: torch.Generator) -> None
 class NoiseFineTuneConfig(TrainConfig):
     """How much noise, and how long the repair."""
 
+    tunes = (("noise", 0.03, 1.0),)
+
     lr: float = Field(default=1e-3, gt=0, description="Adam's learning rate")
     noise: float = Field(
         default=0.3, gt=0, description="standard deviation, in units of each weight tensor's root mean square"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
-from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.frame import Frame, StoppingConfig
 from unlabeled.forgetting.training.relabel import relabel_and_train
 
 
-class RandomLabelConfig(TrainConfig):
+class RandomLabelConfig(StoppingConfig):
     """Cross-entropy on retain batches and on wrongly labelled forget batches."""
 
     epochs: int = 1

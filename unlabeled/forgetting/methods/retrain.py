@@ -13,6 +13,8 @@ from unlabeled.forgetting.training.supervised import train_classifier
 class RetrainConfig(TrainConfig):
     """Supervised training; the defaults are those of Shen et al. 2024 (Adam 1e-4, 20 epochs, batches of 32)."""
 
+    tunes = ()
+
     epochs: int = Field(default=20, ge=1)
     weight_decay: float = Field(default=1e-4, ge=0)
 

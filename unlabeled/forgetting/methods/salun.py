@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter, need_labels
-from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.frame import Frame, StoppingConfig
 from unlabeled.forgetting.images import LabelledImages
 from unlabeled.forgetting.training.relabel import relabel_and_train
 
 
-class SalUnConfig(TrainConfig):
+class SalUnConfig(StoppingConfig):
     """Random-label training through a saliency mask."""
 
     epochs: int = 1

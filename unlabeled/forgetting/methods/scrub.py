@@ -16,6 +16,8 @@ from unlabeled.forgetting.training.distil import divergence
 class ScrubConfig(TrainConfig):
     """``max_epochs`` epochs begin with a pass that maximises the divergence on the forget set."""
 
+    tunes = (("max_lr", 2e-6, 2e-3),)
+
     epochs: int = Field(default=3, ge=1)
     max_epochs: int = Field(default=2, ge=1, description="epochs with a maximising pass")
     max_lr: float = Field(default=2e-5, gt=0, description="learning rate of the maximising passes")

@@ -19,6 +19,8 @@ from unlabeled.forgetting.training.agreement import ENOUGH, Agreement
 class SSDConfig(ForgetterConfig):
     """Dampen where the forget set matters ``alpha`` times more than all data do."""
 
+    tunes = (("alpha", 1.1, 100.0),)
+
     alpha: float | None = Field(
         default=None,
         gt=0,

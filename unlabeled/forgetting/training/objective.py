@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from unlabeled.core.errors import UserError
 from unlabeled.engine.recompute import statistics_stay
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, need_labels
-from unlabeled.forgetting.epochs import adam, train_epochs
+from unlabeled.forgetting.epochs import Rule, adam, train_epochs
 from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import Rows, UnlabelledImages
 from unlabeled.forgetting.training.paired import walk_pairs
+from unlabeled.forgetting.training.stopping import rule_of
 
 Weights = Mapping[str, Tensor]
 Batch = TypeVar("Batch")
@@ -106,6 +108,7 @@ def train_on(
     stage: str,
     walk: Callable[[int], Iterable[Batch]],
     loss_of: Callable[[Batch, int], Tensor],
+    rule: Rule | None = None,
 ) -> Classifier:
     """Train with an objective and Adam, one step for each batch; return the model in eval mode.
 
@@ -113,6 +116,7 @@ def train_on(
         stage: names the work among the checkpoints.
         walk: from the number of an epoch to its batches, as many in each.
         loss_of: from a batch and the number of the epoch to the loss.
+        rule: may stop the training.
     """
     config = frame.config
 
@@ -125,7 +129,7 @@ def train_on(
 
     optimiser = adam(objective.network.parameters(), config.lr, config.weight_decay)
     optimiser.register_step_pre_hook(lambda *_: objective.after_backward())
-    train_epochs(stage, config.epochs, objective.network, optimiser, losses, frame.checkpoint)
+    train_epochs(stage, config.epochs, objective.network, optimiser, losses, frame.checkpoint, rule=rule)
     return objective.model().eval()
 
 
@@ -172,4 +176,7 @@ def train_on_both(
         key = frame.key(stage, number)
         return walk_pairs(data.retain, data.forget, frame.config.batch_size, key, drop_last=objective.whole_batches)
 
-    return train_on(objective, frame, stage, walk, lambda rows, _: loss_of(*rows))
+    rule = rule_of(objective.network, data, frame) if isinstance(objective.network, Classifier) else None
+    if rule is None and (stop := getattr(frame.config, "stop", "never")) != "never":
+        raise UserError(f"stop={stop}: a model that goes on with its own loss cannot stop by itself; use stop=never.")
+    return train_on(objective, frame, stage, walk, lambda rows, _: loss_of(*rows), rule)

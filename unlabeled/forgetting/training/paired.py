@@ -11,6 +11,7 @@ from unlabeled.forgetting.contract import ForgetData
 from unlabeled.forgetting.epochs import adam, train_epochs
 from unlabeled.forgetting.frame import Frame, TrainConfig
 from unlabeled.forgetting.images import Key, Rows, UnlabelledImages
+from unlabeled.forgetting.training.stopping import rule_of
 
 PairLoss = Callable[[Rows, Rows], Tensor]
 """From positions in the retain set and positions in the forget set to a loss."""
@@ -48,7 +49,7 @@ def train_paired(
     *,
     stop: Callable[[], bool] | None = None,
 ) -> None:
-    """Train ``model`` in place on the pairs of :func:`walk_pairs`.
+    """Train ``model`` in place on the pairs of :func:`walk_pairs`, until its stopping rule ends it.
 
     Args:
         loss_of: the loss of one pair, computed with ``model``.
@@ -62,4 +63,5 @@ def train_paired(
             yield loss_of(*rows)
 
     optimiser = adam(model.parameters(), config.lr, config.weight_decay)
-    train_epochs(stage, config.epochs, model, optimiser, losses, frame.checkpoint, stop)
+    rule = rule_of(model, data, frame)
+    train_epochs(stage, config.epochs, model, optimiser, losses, frame.checkpoint, stop, rule)

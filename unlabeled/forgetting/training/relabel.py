@@ -14,6 +14,7 @@ from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, need_labels
 from unlabeled.forgetting.epochs import adam, train_epochs
 from unlabeled.forgetting.frame import Frame, TrainConfig
+from unlabeled.forgetting.training.stopping import rule_of
 
 
 def relabel_and_train(
@@ -40,7 +41,8 @@ def relabel_and_train(
                 yield F.cross_entropy(model(batch), labels)
 
     optimiser = adam_within(model, frame.config, mask)
-    train_epochs(stage, frame.config.epochs, model, optimiser, losses, frame.checkpoint)
+    rule = rule_of(model, data, frame)
+    train_epochs(stage, frame.config.epochs, model, optimiser, losses, frame.checkpoint, rule=rule)
     return model
 
 

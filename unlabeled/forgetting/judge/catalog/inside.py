@@ -9,7 +9,7 @@ from unlabeled.forgetting.images import Rows
 from unlabeled.forgetting.judge import attacks
 from unlabeled.forgetting.judge.case import Case, View
 from unlabeled.forgetting.judge.features import embedded_views, geometry, view_similarities
-from unlabeled.forgetting.judge.measure import Found, Measure, Words
+from unlabeled.forgetting.judge.measure import SURE, Found, Measure, Words
 
 VIEWED = 500
 """Of the forget and of the test images: each is embedded several times."""
@@ -44,7 +44,6 @@ def _named(name: str, attack: attacks.Attack) -> dict[str, float]:
 
 
 NOTHING = "0.5: the attacker learns nothing"
-SURE = "with 95 % confidence"
 MEASURE = Measure(
     of,
     {

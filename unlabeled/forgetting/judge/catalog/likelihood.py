@@ -7,7 +7,7 @@ import numpy as np
 from unlabeled.forgetting.contract import need_labels
 from unlabeled.forgetting.judge.case import Case, View
 from unlabeled.forgetting.judge.lira import leak, lira, log_odds
-from unlabeled.forgetting.judge.measure import Found, Measure, Words
+from unlabeled.forgetting.judge.measure import SURE, Found, Measure, Words
 
 SETS = ("forget", "test")
 
@@ -33,7 +33,6 @@ def of(case: Case, view: View) -> Found:
     return Found(values, {"lira_scores": scores.astype(np.float32)})
 
 
-SURE = "with 95 % confidence"
 MEASURE = Measure(
     of,
     {
