@@ -132,3 +132,56 @@ def test_bad_input(folder):
     (folder / "testannot" / "1.png").unlink()
     with pytest.raises(UserError, match="missing"):
         MaskedImages.folder(folder, "test", 32, 32)
+
+
+def test_linear_bins_read_depth(tmp_path):
+    """The brighter, the nearer; read from a ramp of gray by a linear layer."""
+    from unlabeled.evaluation.tasks import TASKS, TaskConfig
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 3)):
+        for name in (split, f"{split}depth"):
+            (tmp_path / name).mkdir()
+        for i in range(count):
+            depth = (rng.integers(2, 9, (4, 6)) * 1000).repeat(16, 0).repeat(16, 1).astype(np.uint16)
+            gray = (255 - depth // 40).astype(np.uint8)
+            depth[:3] = 0  # nothing known
+            Image.fromarray(gray).convert("RGB").save(tmp_path / split / f"{i}.png")
+            Image.fromarray(depth).save(tmp_path / f"{split}depth" / f"{i}.png")
+    model = backbone("vit_tiny_patch16_224", depth=1)
+
+    class Bench:
+        seed, device = 0, "cpu"
+
+        def backbone(self):
+            return model
+
+        def folder(self, name):
+            return tmp_path
+
+    options = {"height": 64, "width": 96}
+    found = TASKS["depth"](TaskConfig(task="depth", data="x", options=options), Bench())
+    assert found.value == pytest.approx(found.per_image.mean())
+    assert len(found.per_image) == 3
+    assert found.measures["abs_rel"] < 0.25  # a constant is off by half
+    assert found.measures["rmse"] < 1500
+    for file in (tmp_path / "testdepth").iterdir():
+        Image.fromarray(np.zeros((64, 96), np.uint16)).save(file)
+    with pytest.raises(UserError, match="no pixel"):
+        TASKS["depth"](TaskConfig(task="depth", data="x", options=options), Bench())
+
+
+def test_depth_errors_and_bins():
+    from unlabeled.evaluation.dense.depth import LinearBins, errors
+
+    found = errors(torch.tensor([[1.2, 3.0, 9.0]]), torch.tensor([[1.0, 2.0, 0.0]]))
+    assert found == {
+        "delta1": 0.5,
+        "abs_rel": pytest.approx((0.2 + 0.5) / 2),
+        "rmse": pytest.approx(((0.04 + 1) / 2) ** 0.5),
+    }
+    tokens = torch.linspace(-1, 1, 400).unsqueeze(1)
+    read = LinearBins(tokens, 5 + 2 * tokens[:, 0]).read(tokens)
+    assert (read - (5 + 2 * tokens[:, 0])).abs().mean() < 0.5
+    with pytest.raises(UserError, match="all training depths"):
+        LinearBins(tokens, torch.ones(400))

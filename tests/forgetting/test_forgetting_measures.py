@@ -15,7 +15,7 @@ from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.judge import attacks, measures
 from unlabeled.forgetting.judge.relearn import RelearnCurve, relearn_curve, relearn_ratio, watched
 from unlabeled.forgetting.judge.reprobe import reprobe
-from unlabeled.probes.measures import linear_cka
+from unlabeled.probes.similarity import linear_cka, unbiased_cka
 
 
 def test_accuracy_by_hand() -> None:
@@ -169,13 +169,13 @@ def test_representations_that_share_nothing_are_not_called_alike_because_images_
 
     x, y = gaussian(100, 512), gaussian(100, 512)
     assert linear_cka(x, y) == pytest.approx(0.83, abs=0.01), "what the plain estimate says of independent ones"
-    draws = [measures.unbiased_cka(gaussian(100, 512), gaussian(100, 512)) for _ in range(20)]
+    draws = [unbiased_cka(gaussian(100, 512), gaussian(100, 512)) for _ in range(20)]
     assert abs(float(np.mean(draws))) < 0.02
-    assert measures.unbiased_cka(x, x) == pytest.approx(1)
+    assert unbiased_cka(x, x) == pytest.approx(1)
     turned = torch.linalg.qr(gaussian(512, 512)).Q
-    assert measures.unbiased_cka(x, 3 * x @ turned + 7) == pytest.approx(1, abs=1e-4)
-    assert math.isnan(measures.unbiased_cka(x[:9], y[:9]))
-    assert math.isnan(measures.unbiased_cka(x, torch.ones(100, 4)))
+    assert unbiased_cka(x, 3 * x @ turned + 7) == pytest.approx(1, abs=1e-4)
+    assert math.isnan(unbiased_cka(x[:9], y[:9]))
+    assert math.isnan(unbiased_cka(x, torch.ones(100, 4)))
 
 
 @pytest.mark.parametrize(("rows", "dim"), [(12, 30), (40, 5)])
@@ -193,5 +193,5 @@ def test_unbiased_cka_is_that_of_the_gram_matrices(rows: int, dim: int) -> None:
         return float((np.trace(k @ l) + middle - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3)))
 
     wanted = hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
-    assert measures.unbiased_cka(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(wanted, rel=1e-9)
+    assert unbiased_cka(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(wanted, rel=1e-9)
     assert measures.rus(-0.1, 0.5) == 0

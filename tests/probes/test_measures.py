@@ -1,5 +1,7 @@
 """Measures of feature spaces against known answers and plain formulas."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from unlabeled.probes import measures as m
 from unlabeled.probes.arrays import InputError
 from unlabeled.probes.features import FeatureBank
+from unlabeled.probes.similarity import linear_cka, neighbourhood_overlap
 
 
 def gaussian(n=400, dim=12, seed=0):
@@ -70,20 +73,20 @@ def test_cka(n):
     X, Y = gaussian(n, 20) + 5, gaussian(n, 30, seed=1)
     H = torch.eye(n, dtype=torch.float64) - 1 / n
     K, L = H @ X @ X.T @ H, H @ Y @ Y.T @ H
-    assert m.linear_cka(X, Y) == pytest.approx(float((K * L).sum() / K.norm() / L.norm()))
+    assert linear_cka(X, Y) == pytest.approx(float((K * L).sum() / K.norm() / L.norm()))
     Q = torch.linalg.qr(gaussian(20, 20, seed=3)).Q
-    assert m.linear_cka(X, 3 * X @ Q - 1) == pytest.approx(1.0)
-    assert m.linear_cka(X, torch.ones(n, 3)) == 0.0
+    assert linear_cka(X, 3 * X @ Q - 1) == pytest.approx(1.0)
+    assert linear_cka(X, torch.ones(n, 3)) == 0.0
     with pytest.raises(InputError, match="same rows"):
-        m.linear_cka(X, Y[:-1])
+        linear_cka(X, Y[:-1])
 
 
 def test_neighbourhood_overlap():
     X = gaussian(300)
     Q = torch.linalg.qr(gaussian(12, 12, seed=3)).Q
-    assert m.neighbourhood_overlap(X, 2 * X @ Q) == pytest.approx(1.0, abs=0.01)
-    assert m.neighbourhood_overlap(X, gaussian(300, seed=5)) < 0.15
-    assert m.neighbourhood_overlap(X.half(), X.half().numpy()) == 1.0
+    assert neighbourhood_overlap(X, 2 * X @ Q) == pytest.approx(1.0, abs=0.01)
+    assert neighbourhood_overlap(X, gaussian(300, seed=5)) < 0.15
+    assert neighbourhood_overlap(X.half(), X.half().numpy()) == 1.0
 
 
 def test_neural_collapse_of_a_simplex_and_of_noise():
@@ -117,3 +120,22 @@ def test_all_measures_of_a_bank():
 def test_nan_is_refused(measure):
     with pytest.raises(InputError, match="NaN"):
         measure(torch.full((4, 3), torch.nan))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_alpha_req_is_the_exponent_of_the_spectrum(alpha):
+    n, dim = 400, 60
+    rng = np.random.default_rng(0)
+    U = np.linalg.qr(np.c_[np.ones(n), rng.normal(size=(n, dim))]).Q[:, 1:]  # columns of mean 0
+    X = U * np.arange(1, dim + 1) ** (-alpha / 2) @ np.linalg.qr(rng.normal(size=(dim, dim))).Q
+    assert m.alpha_req(X + 3) == pytest.approx(alpha, abs=1e-6)
+    assert math.isnan(m.alpha_req(X[:, :11]))
+
+
+def test_hopkins_knows_clusters_from_an_even_spread():
+    rng = np.random.default_rng(0)
+    even = rng.random((1000, 2))
+    clusters = rng.random((8, 2))[rng.integers(0, 8, 1000)] + rng.normal(size=(1000, 2)) * 0.005
+    assert m.hopkins(even) == pytest.approx(0.5, abs=0.06)
+    assert m.hopkins(clusters) > 0.9
+    assert math.isnan(m.hopkins(np.ones((20, 3))))

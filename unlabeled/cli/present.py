@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from unlabeled.verbs.predict import Predictions
     from unlabeled.verbs.rerun import Rerun
 
+MOST_COLUMNS = 8
+"""Of a table whose rows and columns may change places."""
 FORGETTING = {
     "train_r": "Train_r",
     "train_f": "Train_f",
@@ -222,23 +224,34 @@ def show_dry_run(facts: dict[str, Any]) -> str:
 
 
 def show_evaluation(content: Mapping[str, Any]) -> str:
-    """Models as rows, tasks as columns, the averages; then what was skipped, and why."""
+    """Models as rows, tasks as columns (turned where there are many), the averages; then what was skipped, and why."""
     tasks, values = content["tasks"], content["values"]
 
     def row(name: str, average: float | None, found: Mapping[str, float]) -> list[str]:
         cells = (average, *(found.get(task) for task in tasks))
         return [name, *("–" if value is None else f"{100 * value:.1f}" for value in cells)]
 
-    rows = [row(model, content["average"][model], values[model]) for model in content["models"]]
+    rows = [["model", "average", *tasks]]
+    rows += [row(model, content["average"][model], values[model]) for model in content["models"]]
     averages = [value for value in content["average"].values() if value is not None]
     mean = sum(averages) / len(averages) if averages else None
     rows.append(row("mean of the models", mean, content["column_mean"]))
-    lines = [table(["model", "average", *tasks], rows, "on held-out images, %; larger is better")]
+    if len(tasks) > MOST_COLUMNS:
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    lines = [table(rows[0], rows[1:], "on held-out images, %; larger is better")]
+    if any(content["without_labels"].values()):
+        lines += ["", _without_labels(content["without_labels"])]
     if content["skipped"]:
         lines += ["", "skipped:", *(f"  {name}: {reason}" for name, reason in content["skipped"].items())]
     for name, rank in content["rank_correlations"].items():
         lines.append(f"{name} ranks the models as their average does with a correlation of {rank:+.2f}")
     return "\n".join(lines)
+
+
+def _without_labels(found: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(dict.fromkeys(name for values in found.values() for name in values))
+    rows = [[model, *(f"{values[n]:.3g}" if n in values else "–" for n in names)] for model, values in found.items()]
+    return table(["without labels", *names], rows)
 
 
 def show_demo(done: Demo) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from unlabeled.core import files, rng
 from unlabeled.core.errors import UserError, nearest
 from unlabeled.data.requests import rows_of_files, rows_of_numbers, rows_of_paths
+from unlabeled.data.rows import wrong_labels
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 PRINT = "S32"  # 16 bytes as hexadecimal digits, as deletion records name them
@@ -170,8 +171,7 @@ def forget_split(
             if number < 2:
                 raise UserError(f"--forget {spec}: with a single class there is no wrong label.")
             forget = np.unique(forget)  # the order in which split and labels are kept
-            shift = rng.numpy_generator("forget", "noise", seed).integers(1, number, len(forget))
-            noisy = (known[forget] + shift) % number
+            noisy = wrong_labels(known[forget], number, "forget", "noise", seed)
     forget = np.unique(forget).astype(np.int64)
     if len(forget) == 0:
         raise UserError(f"--forget {spec} names no image: there is nothing to forget.")

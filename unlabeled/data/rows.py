@@ -120,6 +120,17 @@ def labelled_rows(codes: Rows, labels: str, *keys: int | str) -> Rows:
     raise UserError(f"labels={labels!r} is not understood; write a share such as '10%' or a number as '5-per-class'.")
 
 
+def wrong_labels(codes: Rows, classes: int, *keys: int | str) -> Rows:
+    """Another class for each row, all others alike likely, drawn by ``keys``.
+
+    >>> bool((wrong_labels(np.zeros(9, dtype=np.int64), 3, 0) > 0).all())
+    True
+    """
+    from unlabeled.core.rng import numpy_generator
+
+    return (codes + numpy_generator(*keys).integers(1, classes, len(codes))) % classes
+
+
 def per_class(codes: Rows, number: int, *keys: int | str) -> Rows:
     """Draw ``number`` rows of every class (all of a class that has fewer), sorted."""
     return _draw(codes, np.minimum(np.bincount(codes), number), *keys)[1]

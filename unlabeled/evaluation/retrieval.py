@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.probes.arrays import InputError, as_features, as_labels, blocks, device_of
+from unlabeled.probes.arrays import InputError, all_rows, as_features, as_labels, device_of
 from unlabeled.probes.search import search
 
 BLOCK_VALUES = 1 << 23  # similarities held at once: 32 MB
 
 
 def _unit(X: Any) -> Tensor:
-    features = as_features(X)
-    rows = torch.cat([block for _, block in blocks(features, device_of(features, None))])
-    return torch.nn.functional.normalize(rows, dim=1)
+    return torch.nn.functional.normalize(all_rows(X), dim=1)
 
 
 def retrieval(
@@ -42,6 +40,14 @@ def retrieval(
     >>> retrieval([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]], [0, 0, 1, 1])["map"]
     1.0
     """
+    found = per_query(X, y, gallery, gallery_labels, ks=ks)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def per_query(
+    X: Any, y: Any, gallery: Any = None, gallery_labels: Any = None, *, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, list[float]]:
+    """What :func:`retrieval` averages: a figure a query, in the order of those that have a right row in the gallery."""
     queries, itself = _unit(X), gallery is None
     bank = queries if itself else _unit(gallery).to(queries.device)
     if bank.shape[1] != queries.shape[1]:
@@ -68,7 +74,7 @@ def retrieval(
             found[f"recall@{k}"] += right[:, :k].any(1).double().tolist()
     if not found["map"]:
         raise InputError("retrieval needs a class with two rows, or a gallery that holds a query's class.")
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return found
 
 
 def duplicates(X: Any, threshold: float = 0.99, *, k: int = 10) -> list[tuple[int, int, float]]:

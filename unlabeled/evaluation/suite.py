@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from scipy.stats import spearmanr
 
 from unlabeled.core.errors import UserError, first_line, nearest
-from unlabeled.evaluation.tasks import TASKS, Outcome, TaskConfig
+from unlabeled.evaluation.tasks import BETWEEN, TASKS, Outcome, TaskConfig
+from unlabeled.evaluation.without_labels import READINGS
 from unlabeled.probes.intervals import mean_interval
 
 MAX_BYTES = 1_000_000
@@ -34,10 +35,12 @@ def load_suite(source: str | Path) -> list[TaskConfig]:
     Raises:
         UserError: there is no such suite, it is not a list of tasks, a task is unknown, or two have one title.
     """
-    known, text = builtin_suites(), str(source)
-    path = known.get(text, Path(text).expanduser())
+    suites, text = builtin_suites(), str(source)
+    path = suites.get(text, Path(text).expanduser())
     if not path.is_file():
-        raise UserError(f"there is no suite '{text}'; choose {', '.join(known)} or a YAML file.{nearest(text, known)}")
+        raise UserError(
+            f"there is no suite '{text}'; choose {', '.join(suites)} or a YAML file.{nearest(text, suites)}"
+        )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} is larger than a suite can be; is it the right file?")
     try:
@@ -54,13 +57,47 @@ def load_suite(source: str | Path) -> list[TaskConfig]:
             said = error.errors()[0]
             where = ".".join(map(str, said["loc"])) or "it"
             raise UserError(f"{path}, task {number}: {where}: {first_line(ValueError(said['msg']))}.") from error
-        if tasks[-1].task not in TASKS:
-            raise UserError(f"{path}, task {number}: no task '{tasks[-1].task}'.{nearest(tasks[-1].task, TASKS)}")
+        known = (*TASKS, *BETWEEN)
+        if tasks[-1].task not in known:
+            raise UserError(f"{path}, task {number}: no task '{tasks[-1].task}'.{nearest(tasks[-1].task, known)}")
     names = [task.name for task in tasks]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"{path}: two tasks are called '{twice}'; give one a title.")
     return tasks
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model in the place of another.
+
+    Attributes:
+        task: title of the task that compared them.
+        new, old: models.
+        measures: see :func:`~unlabeled.evaluation.compatibility.compatibility`.
+        new_layers, old_layers: names, from the first layer to the last.
+        cka: of each layer of the new one with each of the old one's.
+    """
+
+    task: str
+    new: str
+    old: str
+    measures: Mapping[str, float]
+    new_layers: tuple[str, ...]
+    old_layers: tuple[str, ...]
+    cka: Sequence[Sequence[float]]
+
+    def asdict(self) -> dict[str, Any]:
+        """Plain data; None for what is not known."""
+        names = {"task": self.task, "new": self.new, "old": self.old, "new_layers": list(self.new_layers)}
+        cka = [[finite(value) for value in row] for row in self.cka]
+        measures = {name: finite(value) for name, value in self.measures.items()}
+        return {**names, "old_layers": list(self.old_layers), "measures": measures, "cka": cka}
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is none: JSON has no NaN."""
+    return value if np.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -73,6 +110,7 @@ class Table:
         skipped: tasks that not every model has a figure in, with the first reason.
         outcomes: by (model, task).
         unsupervised: by model, what measures without labels say of it (mean over data sets), by measure.
+        pairs: models in each other's place.
     """
 
     models: tuple[str, ...]
@@ -80,6 +118,7 @@ class Table:
     skipped: Mapping[str, str]
     outcomes: Mapping[tuple[str, str], Outcome]
     unsupervised: Mapping[str, Mapping[str, float]]
+    pairs: tuple[Pair, ...] = ()
 
     def average(self, model: str) -> float:
         """Mean over the columns that every model has a figure in; NaN without any."""
@@ -91,28 +130,29 @@ class Table:
         return float(np.mean([self.outcomes[m, task].value for m in self.models if (m, task) in self.outcomes]))
 
     def differences(self) -> list[dict[str, Any]]:
-        """Each pair of models on each task that has a figure a test image: ``first`` less ``second``, paired.
+        """Each pair of models on each task that both have a figure in: ``first`` less ``second`` on the same images.
 
-        ``interval`` is Student's at 95 % over the images; None where all differences are alike.
+        ``interval`` holds 95 %: Student's over images (or episodes) where the figure is their mean, else the
+        percentiles of the differences on resamples of the images; None where nothing varies, or for a single count.
         """
         found = []
         for (first, second), task in itertools.product(itertools.combinations(self.models, 2), self.tasks):
-            both = [self.outcomes.get((model, task)) for model in (first, second)]
-            a, b = (None if one is None else one.per_image for one in both)
+            a, b = (self.outcomes.get((model, task)) for model in (first, second))
             if a is not None and b is not None:
-                interval = mean_interval((a - b).tolist())
-                one = {"first": first, "second": second, "task": task, "difference": float((a - b).mean())}
-                found.append({**one, "interval": None if interval is None else list(interval), "images": len(a)})
+                one = {"first": first, "second": second, "task": task, "difference": a.value - b.value}
+                interval, images = between(a, b)
+                found.append({**one, "interval": None if interval is None else list(interval), "images": images})
         return found
 
     def rank_correlations(self) -> dict[str, float]:
-        """Spearman's correlation, over the models, of each measure without labels with the averages; from 3 models."""
+        """Spearman's correlation, over 3 models or more, of what each measure without labels holds of a model with its
+        average."""
         averages = [self.average(model) for model in self.models]
         if len(self.models) < 3 or not np.isfinite(averages).all():
             return {}
         found = {}
-        for name in next(iter(self.unsupervised.values()), {}):
-            values = [self.unsupervised[model].get(name, float("nan")) for model in self.models]
+        for name, reading in READINGS.items():
+            values = [reading.merit(self.unsupervised[model].get(name, float("nan"))) for model in self.models]
             if np.isfinite(values).all() and len(set(values)) > 1 and len(set(averages)) > 1:
                 found[name] = float(spearmanr(values, averages).statistic)
         return found
@@ -134,7 +174,20 @@ class Table:
             "differences": self.differences(),
             "without_labels": {m: dict(self.unsupervised.get(m, {})) for m in self.models},
             "rank_correlations": self.rank_correlations(),
+            "curves": {m: {t: o.curve.points for t, o in self._row(m) if o.curve} for m in self.models},
+            "over": {t: o.curve.over for m in self.models for t, o in self._row(m) if o.curve},
+            "pairs": [pair.asdict() for pair in self.pairs],
         }
+
+
+def between(a: Outcome, b: Outcome) -> tuple[tuple[float, float] | None, int]:
+    """The 95 % interval of the difference of two outcomes of one task, and over how many images."""
+    if a.per_image is not None and b.per_image is not None and len(a.per_image) == len(b.per_image):
+        return mean_interval((a.per_image - b.per_image).tolist()), len(a.per_image)
+    if a.resamples is not None and b.resamples is not None and a.images == b.images:
+        low, high = np.quantile(a.resamples - b.resamples, [0.025, 0.975])
+        return (None if low == high else (float(low), float(high))), a.images
+    return None, 0
 
 
 def joined(
@@ -143,7 +196,8 @@ def joined(
     outcomes: Mapping[tuple[str, str], Outcome],
     reasons: Mapping[str, str],
     unsupervised: Mapping[str, Mapping[str, float]],
+    pairs: Sequence[Pair] = (),
 ) -> Table:
     """The table of the tasks that some model has a figure in; of the others stand the reasons."""
     columns = [task.name for task in tasks if any((model, task.name) in outcomes for model in models)]
-    return Table(tuple(models), tuple(columns), dict(reasons), outcomes, unsupervised)
+    return Table(tuple(models), tuple(columns), dict(reasons), outcomes, unsupervised, tuple(pairs))

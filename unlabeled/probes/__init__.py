@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unlabeled.probes.catalog import PROBES
 
 if TYPE_CHECKING:
+    from unlabeled.probes.attentive import AttentiveProbe as AttentiveProbe
     from unlabeled.probes.features import FeatureBank as FeatureBank
     from unlabeled.probes.features import extract as extract
     from unlabeled.probes.fetril import FeTrILProbe as FeTrILProbe

@@ -163,6 +163,12 @@ def blocks(
         yield part, take(X, part, device, dtype)
 
 
+def all_rows(X: Any, dtype: torch.dtype = torch.float32, name: str = "features") -> Tensor:
+    """All of ``X`` as one checked (N, D) tensor where it lies, for what is read off a few thousand rows."""
+    features = as_features(X, name)
+    return torch.cat([block for _, block in blocks(features, device_of(features, None), dtype)])
+
+
 def like(result: Tensor, X: Any) -> Any:
     """Return ``result`` as what ``X`` is: a tensor on its device, or a numpy array."""
     return result.to(X.device) if isinstance(X, Tensor) else result.cpu().numpy()

@@ -70,8 +70,8 @@ class Probe(ClassifierMixin, OnFeatures):  # type: ignore[misc]  # scikit-learn 
     Subclasses set ``classes_`` in ``fit`` and say in :meth:`_scores` how much each class suits a block of rows.
     Numpy in, numpy out; torch in, torch out on the same device (labels that are text always come as numpy).
 
-    Every probe passes all of scikit-learn's ``check_estimator``, without exceptions. ``LinearProbe`` and
-    ``LogisticProbe`` refuse labels of a single class; the others answer with that class.
+    Every probe passes all of scikit-learn's ``check_estimator``, without exceptions. ``LinearProbe``, ``LogisticProbe``
+    and ``AttentiveProbe`` refuse labels of a single class; the others answer with that class.
     """
 
     title: ClassVar[str]

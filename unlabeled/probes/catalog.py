@@ -22,11 +22,14 @@ PROBES = {
     "fetril": "fetril.FeTrILProbe",
     "naive_bayes": "naive_bayes.NaiveBayesProbe",
     "teen": "teen.TEENProbe",
+    "attentive": "attentive.AttentiveProbe",
 }
 """Module and class of each, below ``unlabeled.probes``; tables keep this order."""
 FOR_STEPS = ("fetril", "naive_bayes", "teen")
 """Those that are asked for only where classes arrive in steps."""
-SUITE = tuple(name for name in PROBES if name not in FOR_STEPS)
+FOR_TOKENS = ("attentive",)
+"""Those that read tokens, of which an embedding has but one."""
+SUITE = tuple(name for name in PROBES if name not in FOR_STEPS + FOR_TOKENS)
 """Those that :func:`~unlabeled.probes.suite.run_probes` and the command line know."""
 
 

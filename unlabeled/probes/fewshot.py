@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from unlabeled.probes.statistics import Statistics
 from unlabeled.probes.suite import run_probes
 
 QUERIES = 15  # rows of each class that an episode asks for
+STEPS, SHARPNESS = 10, 10.0  # of the soft k-means of transductive episodes
 CHUNK_VALUES = 1 << 24  # feature values of the episodes computed at once: 64 MB
 
 
@@ -75,22 +76,32 @@ def run_few_labels(
         seed: of the draws.
         device: where to compute; default: where the features lie.
     """
-    if draws < 1:
-        raise InputError(f"draws must be at least 1, not {draws}.")
-    codes = class_codes(as_labels(train.labels, len(train)))[1]
     top1: dict[str, list[float]] = {name: [] for name in probes}
-    rows = np.empty(0, dtype=np.int64)
-    for draw in range(draws):
-        rows = labelled_rows(codes, labels, seed, "labels", draw)
-        doing = f"probes, {labels} labels ({len(rows)}), draw {draw + 1}/{draws}"
-        report = run_probes(train.subset(rows), test, probes, seed=seed, device=device, doing=doing)
+    rows = 0
+    for draw, part in enumerate(labelled_parts(train, labels, draws, seed)):
+        rows = len(part)
+        doing = f"probes, {labels} labels ({rows}), draw {draw + 1}/{draws}"
+        report = run_probes(part, test, probes, seed=seed, device=device, doing=doing)
         for result in report.results:
             top1[result.name].append(result.accuracy.top1)
     results = tuple(
         FewLabelsResult(name, float(np.mean(values)), mean_interval(values), tuple(values))
         for name, values in top1.items()
     )
-    return FewLabelsReport(labels, len(rows), results, seed)
+    return FewLabelsReport(labels, rows, results, seed)
+
+
+def labelled_parts(train: FeatureBank, labels: str, draws: int, seed: int) -> Iterator[FeatureBank]:
+    """The part of a bank whose labels may be used, in each of several draws.
+
+    Raises:
+        UserError: no draws, or ``labels`` that :func:`labelled_rows` does not understand.
+    """
+    if draws < 1:
+        raise InputError(f"draws must be at least 1, not {draws}.")
+    codes = class_codes(as_labels(train.labels, len(train)))[1]
+    for draw in range(draws):
+        yield train.subset(labelled_rows(codes, labels, seed, "labels", draw))
 
 
 @dataclass(frozen=True)
@@ -103,10 +114,12 @@ class Episodes:
     episodes: int
     accuracy: float
     interval: tuple[float, float] | None
+    each: tuple[float, ...] = field(default=(), repr=False)
+    """The accuracy of every episode."""
 
     def asdict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data, without the single episodes."""
+        return {name: value for name, value in asdict(self).items() if name != "each"}
 
 
 def episode_classes(labels: Labels, ways: int, shots: int, queries: int = QUERIES) -> list[Rows]:
@@ -136,6 +149,7 @@ def run_episodes(
     episodes: int = 600,
     metric: Literal["euclidean", "cosine"] = "cosine",
     centre: FeatureBank | None = None,
+    transductive: bool = False,
     seed: int = 0,
     device: str | None = None,
 ) -> Episodes:
@@ -147,6 +161,7 @@ def run_episodes(
         episodes: how many.
         metric: of the nearest mean.
         centre: a bank whose mean is subtracted first (SimpleShot's centring, from training data).
+        transductive: let all queries of an episode move the means before they are answered (:func:`refined`).
         seed: of every draw.
         device: where to compute; default: where the features lie.
 
@@ -160,7 +175,7 @@ def run_episodes(
     if centre is not None and centre.dim != bank.dim:
         raise InputError(f"the banks differ: {centre.dim} features to centre on, {bank.dim} in episodes.")
     place = device_of(features, device)
-    mean = _mean(centre) if centre is not None else torch.zeros(bank.dim, dtype=torch.float64)
+    middle = _mean(centre) if centre is not None else torch.zeros(bank.dim, dtype=torch.float64)
     generator = numpy_generator(seed, "episodes", ways, shots, queries)
     accuracies: list[float] = []
     size = max(1, CHUNK_VALUES // (ways * (shots + queries) * bank.dim))
@@ -174,18 +189,40 @@ def run_episodes(
                 ]
             )
             values = take(features, rows.ravel(), place).view(count, ways, shots + queries, bank.dim)
-            values = values - mean.to(values)
+            values = values - middle.to(values)
             if metric == "cosine":
                 values = F.normalize(values, dim=3)
             prototypes = values[:, :, :shots].mean(2)
             if metric == "cosine":
                 prototypes = F.normalize(prototypes, dim=2)
             asked = values[:, :, shots:].flatten(1, 2)
+            if transductive:
+                prototypes = refined(values[:, :, :shots], asked)
             best = torch.cdist(asked, prototypes).argmin(2).view(count, ways, queries)
             right = best == torch.arange(ways, device=best.device).view(1, -1, 1)
             accuracies += right.flatten(1).double().mean(1).tolist()
             tick(count)
-    return Episodes(ways, shots, queries, episodes, float(np.mean(accuracies)), mean_interval(accuracies))
+    mean = float(np.mean(accuracies))
+    return Episodes(ways, shots, queries, episodes, mean, mean_interval(accuracies), tuple(accuracies))
+
+
+def refined(shown: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+    """Class means moved by the queries: soft k-means from the labelled rows (Ren et al. 2018, Eq. 2-3), ten steps.
+
+    Each query counts for each class by the softmax of minus ten times its squared distance to the class's mean.
+
+    Args:
+        shown: (E, C, S, D) labelled rows of E episodes.
+        asked: (E, Q, D) queries of each.
+
+    Returns:
+        (E, C, D) means.
+    """
+    total, means = shown.sum(2), shown.mean(2)
+    for _ in range(STEPS):
+        share = (-SHARPNESS * torch.cdist(asked, means).square()).softmax(2)
+        means = (total + share.transpose(1, 2) @ asked) / (shown.shape[2] + share.sum(1).unsqueeze(2))
+    return means
 
 
 def _mean(bank: FeatureBank) -> torch.Tensor:

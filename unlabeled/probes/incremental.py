@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -108,6 +108,15 @@ def steps_to_test(
     return deal
 
 
+def taught(probe: StreamingProbe, train: FeatureBank, deal: Sequence[Rows]) -> Iterator[StreamingProbe]:
+    """The probe after each step: it learns the rows of that step's classes (positions among all) and no others."""
+    labels = as_labels(train.labels, len(train))
+    codes = class_codes(labels)[1]
+    for step in deal:
+        rows = np.isin(codes, step).nonzero()[0]
+        yield probe.partial_fit(train.features[rows], labels[rows])
+
+
 def run_incremental(
     train: FeatureBank,
     test: FeatureBank,
@@ -134,7 +143,7 @@ def run_incremental(
         if name not in known:
             raise UserError(f"'{name}' cannot learn class by class.{nearest(name, known)}")
     labels, answers = as_labels(train.labels, len(train)), as_labels(test.labels, len(test))
-    classes, codes = class_codes(labels)
+    classes = class_codes(labels)[0]
     wanted = encode(answers, classes)
     deal = steps_to_test(labels, answers, steps, first=first, seed=seed)
     results = []
@@ -142,9 +151,7 @@ def run_incremental(
         for name in probes:
             probe = known[name].for_suite(seed, device)
             matrix, seen, right, asked = [], [], 0, 0
-            for t, step in enumerate(deal):
-                rows = np.isin(codes, step).nonzero()[0]
-                probe.partial_fit(train.features[rows], labels[rows])
+            for t, _ in enumerate(taught(probe, train, deal)):
                 so_far = np.isin(wanted, np.concatenate(deal[: t + 1])).nonzero()[0]
                 correct = probe.predict(test.features[so_far]) == answers[so_far]
                 right, asked = int(correct.sum()), len(correct)

@@ -5,27 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unlabeled.core.rng import numpy_generator
-from unlabeled.probes.arrays import InputError, as_features, as_labels, block_rows, blocks, device_of
+from unlabeled.probes.arrays import InputError, all_rows, as_labels, block_rows
 from unlabeled.probes.base import class_codes
 from unlabeled.probes.features import FeatureBank
-from unlabeled.probes.search import search
 from unlabeled.probes.statistics import Statistics
-
-
-def _read(X: Any, dtype: torch.dtype = torch.float32, name: str = "features") -> Tensor:
-    """All of ``X`` as one checked tensor (these measures are read off a few thousand rows)."""
-    features = as_features(X, name)
-    return torch.cat([block for _, block in blocks(features, device_of(features, None), dtype)])
 
 
 def _spectrum(X: Any, *, centre: bool) -> Tensor:
     """Singular values (min(N, D),) in float64, from the smaller Gram matrix."""
-    features = _read(X, torch.float64)
+    features = all_rows(X, torch.float64)
     if centre:
         features = features - features.mean(0)
     if len(features) > 4 * features.shape[1]:  # a QR factor has the same singular values and only D rows
@@ -60,6 +54,58 @@ def effective_rank(X: Any) -> float:
     return _entropy_rank(values[values > 0], 0.0) if bool((values > 0).any()) else 1.0
 
 
+def alpha_req(X: Any, first: int = 11, last: int = 500) -> float:
+    """α-ReQ: how fast the covariance's eigenvalues decay, λ_j ∝ j^-α (Agrawal et al. 2022, Sec. 3).
+
+    The slope of log λ_j over log j by least squares with weights 1/j, as in Stringer et al. 2019, over ranks ``first``
+    to ``last`` as far as there are any. Good representations have an α close to 1: larger ones use few directions,
+    smaller ones have directions of noise.
+
+    Returns:
+        α; NaN with fewer than ``first`` + 1 directions.
+
+    >>> half = torch.diag(torch.arange(1, 41) ** -0.5)
+    >>> round(alpha_req(torch.cat([half, -half])), 3)
+    1.0
+    """
+    values = _spectrum(X, centre=True).square()
+    values = values[values > 1e-12 * values.max()][first - 1 : last]
+    if len(values) < 2:
+        return math.nan
+    rank = torch.arange(first, first + len(values), dtype=torch.float64, device=values.device)
+    x, y, weight = rank.log(), values.log(), 1 / rank
+    x = x - (weight * x).sum() / weight.sum()
+    return -float((weight * x * y).sum() / (weight * x * x).sum())
+
+
+def hopkins(X: Any, *, share: float = 0.1, max_rows: int = 2000, seed: int = 0) -> float:
+    """Hopkins' statistic: do features form clusters? The part of TransferScore (Yang et al. 2024) without a classifier.
+
+    Σu / (Σu + Σw) with w the distances of drawn rows to the nearest other row, and u those of as many points, drawn
+    evenly from the box around the rows, to the nearest row (Banerjee & Dave 2004, Eq. 1 with exponent 1).
+
+    Args:
+        X: (N, D) features.
+        share: of the rows that are drawn.
+        max_rows: read off at most so many rows.
+        seed: of all draws.
+
+    Returns:
+        0.5 for features spread evenly, up to 1 for clusters.
+    """
+    features, generator = all_rows(X), numpy_generator(seed, "hopkins")
+    rows = torch.from_numpy(generator.permutation(len(features))[:max_rows])
+    features = features[rows.to(features.device)]
+    count = max(1, round(share * len(features)))
+    low, high = features.amin(0), features.amax(0)
+    points = torch.from_numpy(generator.random((count, features.shape[1]), dtype=np.float32)).to(features)
+    to_points = torch.cdist(low + points * (high - low), features).amin(1).sum()
+    apart = torch.cdist(features[:count], features)
+    apart[torch.arange(count), torch.arange(count)] = torch.inf
+    total = to_points + apart.amin(1).sum()
+    return float(to_points / total) if total > 0 else math.nan
+
+
 def lidar(X: Any, delta: float = 1e-4, eps: float = 1e-7) -> float:
     """LiDAR: RankMe's entropy on the eigenvalues of linear discriminants (Thilak et al. 2023, Eqs. 1-5).
 
@@ -77,7 +123,7 @@ def lidar(X: Any, delta: float = 1e-4, eps: float = 1e-7) -> float:
     views = X.detach() if isinstance(X, Tensor) else torch.as_tensor(X)
     if views.ndim != 3 or views.shape[1] < 2 or views.shape[0] < 2:
         raise InputError(f"lidar needs features (N, V, D) of N, V >= 2, not shape {tuple(views.shape)}.")
-    views = _read(views.flatten(0, 1), torch.float64).view(views.shape)
+    views = all_rows(views.flatten(0, 1), torch.float64).view(views.shape)
     means = views.mean(1)
     between = torch.cov(means.T).view(views.shape[2], views.shape[2])
     around = (views - means.unsqueeze(1)).flatten(0, 1)
@@ -97,7 +143,7 @@ def embedding_std(X: Any) -> float:
     >>> embedding_std([[1.0, 0.0], [1.0, 0.0]])
     0.0
     """
-    features = F.normalize(_read(X), dim=1)
+    features = F.normalize(all_rows(X), dim=1)
     return float(features.std(0, correction=0).mean() * features.shape[1] ** 0.5)
 
 
@@ -107,7 +153,7 @@ def alignment(X: Any, Y: Any, alpha: float = 2.0) -> float:
     >>> round(alignment([[1.0, 0.0]], [[0.0, 3.0]]), 6)
     2.0
     """
-    first, second = F.normalize(_read(X), dim=1), F.normalize(_read(Y), dim=1)
+    first, second = F.normalize(all_rows(X), dim=1), F.normalize(all_rows(Y), dim=1)
     if first.shape != second.shape:
         raise InputError(f"alignment needs pairs: shapes {tuple(first.shape)} and {tuple(second.shape)} differ.")
     return float((first - second).square().sum(1).pow(alpha / 2).mean())
@@ -121,7 +167,7 @@ def uniformity(X: Any, t: float = 2.0) -> float:
     >>> round(uniformity([[1.0, 0.0], [-1.0, 0.0]]), 4)
     -8.0
     """
-    features = F.normalize(_read(X), dim=1)
+    features = F.normalize(all_rows(X), dim=1)
     n = len(features)
     if n < 2:
         raise InputError("uniformity needs at least two rows.")
@@ -143,7 +189,7 @@ def tolerance(X: Any, y: Any) -> float:
     >>> tolerance([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], [0, 0, 1])
     1.0
     """
-    features = F.normalize(_read(X, torch.float64), dim=1)
+    features = F.normalize(all_rows(X, torch.float64), dim=1)
     classes, codes = class_codes(as_labels(y, len(features)))
     at = torch.from_numpy(codes).to(features.device)
     sums = features.new_zeros(len(classes), features.shape[1]).index_add_(0, at, features)
@@ -153,48 +199,6 @@ def tolerance(X: Any, y: Any) -> float:
     if not pairs:
         raise InputError("tolerance needs a class with at least two rows.")
     return float((sums.square().sum(1) - own).sum() / pairs)
-
-
-def linear_cka(X: Any, Y: Any) -> float:
-    """‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) of centred features of the same rows (Kornblith et al. 2019, Eq. 4), in [0, 1].
-
-    Unchanged by rotations and scalings of either space; their dimensions may differ.
-
-    >>> round(linear_cka([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[0.0, 2.0], [-2.0, 0.0], [-2.0, 2.0]]), 6)
-    1.0
-    """
-    first, second = _read(X, torch.float64), _read(Y, torch.float64)
-    if len(first) != len(second):
-        raise InputError(f"linear_cka compares the same rows: {len(first)} and {len(second)} differ.")
-    first, second = first - first.mean(0), (second - second.mean(0)).to(first.device)
-    if len(first) < min(first.shape[1], second.shape[1]):  # the N x N form is the smaller one
-        left, right = first @ first.T, second @ second.T
-        cross = (left * right).sum()
-    else:
-        left, right = first.T @ first, second.T @ second
-        cross = (first.T @ second).square().sum()
-    scale = left.norm() * right.norm()
-    return float(cross / scale) if scale > 0 else 0.0
-
-
-def neighbourhood_overlap(X: Any, Y: Any, k: int = 10) -> float:
-    """Mean share of the k nearest (cosine) neighbours of a row that both spaces agree on, in [0, 1].
-
-    >>> neighbourhood_overlap(torch.eye(4), torch.eye(4), k=3)
-    1.0
-    """
-    first, second = as_features(X), as_features(Y)
-    n = len(first)
-    if n != len(second) or n < 2:
-        raise InputError(f"neighbourhood_overlap compares the same two or more rows, not {n} and {len(second)}.")
-    k = min(k, n - 1)
-    rows = torch.arange(n).numpy()
-    left, right = (
-        search(space, space, k, device=device_of(space, None), exclude_rows=rows).index.cpu()
-        for space in (first, second)
-    )
-    both = torch.cat([left, right], dim=1).sort(1).values  # an index in both lists stands next to itself
-    return float((both[:, 1:] == both[:, :-1]).sum() / (n * k))
 
 
 def neural_collapse(X: Any, y: Any) -> dict[str, float]:
@@ -210,7 +214,7 @@ def neural_collapse(X: Any, y: Any) -> dict[str, float]:
     >>> neural_collapse([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]], [0, 0, 1, 1])["nc1"]
     0.0
     """
-    features = _read(X, torch.float64)
+    features = all_rows(X, torch.float64)
     labels = as_labels(y, len(features))
     statistics = Statistics(features.shape[1], device=features.device)
     statistics.add(features, labels)

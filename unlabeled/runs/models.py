@@ -15,7 +15,7 @@ from unlabeled.core.errors import UserError
 from unlabeled.core.progress import say
 from unlabeled.core.words import command
 from unlabeled.data import ImageSet
-from unlabeled.recipes.schema import Recipe
+from unlabeled.recipes.schema import FeaturesConfig, Recipe
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.folder import Run
 from unlabeled.ssl.frozen import FrozenTeacher
@@ -107,6 +107,15 @@ def load_backbone(
         say(f"{source}: {matched}")
         return Backbone(model, layer, pool).eval()
     return Backbone(backbones.load(backbone_folder(source)), layer, pool).eval()
+
+
+def features_of(source: str | Path) -> FeaturesConfig:
+    """The layer and pooling that are read of a run where nobody names others, as its recipe says; else the model's own.
+
+    Rotation, for one, is read one stage early.
+    """
+    run = Run(source)
+    return run.recipe().features if run.exists() else FeaturesConfig()
 
 
 def check_model(source: str) -> None:

@@ -25,7 +25,7 @@ from unlabeled.report.notebook import html_probes
 from unlabeled.runs.banks import bank_of
 from unlabeled.runs.folder import Run
 from unlabeled.runs.images import data_of, rule_of, splits_to_probe
-from unlabeled.runs.models import Pixels, check_model, input_size, open_model, unlearned
+from unlabeled.runs.models import Pixels, check_model, features_of, input_size, open_model, unlearned
 from unlabeled.verbs.protocols import Protocols
 
 DEFAULT_PROBES = ("linear", "knn", "nmc")
@@ -118,8 +118,8 @@ def probe(
         same: dict[str, Any] = {"data_dir": data_dir, "probes": probes, "layer": layer, "pool": pool, "seed": seed}
         same |= {"calibrate": calibrate, "protocols": protocols, "like": like}
         return Compared(probe(one, data, **same) for one in model)
-    if layer is None and pool is None and Run(model).exists():
-        features = Run(model).recipe().features
+    if layer is None and pool is None:
+        features = features_of(model)
         layer, pool = features.layer, features.pool
     train, test = open_splits(str(model), data, data_dir, like)
     loaded = open_model(str(model), train, layer=layer, pool=pool, seed=seed)

@@ -36,9 +36,17 @@ class MaskedImages:
 
     @classmethod
     def folder(
-        cls, root: Path, split: str, height: int, width: int, *, channels: int = 3, void: int | None = None
+        cls,
+        root: Path,
+        split: str,
+        height: int,
+        width: int,
+        *,
+        channels: int = 3,
+        void: int | None = None,
+        beside: str = "annot",
     ) -> MaskedImages:
-        """``root/SPLIT`` and ``root/SPLITannot`` (as CamVid comes), files of the same names.
+        """``root/SPLIT`` and ``root/SPLITannot`` (as CamVid comes; or another ending), files of the same names.
 
         Raises:
             UserError: no folder, no picture, or a picture without a mask.
@@ -50,7 +58,7 @@ class MaskedImages:
             raise UserError(f"there are no pictures in {at / split} ({error.strerror or error}).") from error
         if not pictures:
             raise UserError(f"there are no pictures in {at / split}.")
-        masks = [at / f"{split}annot" / f"{f.stem}.png" for f in pictures]
+        masks = [at / f"{split}{beside}" / f"{f.stem}.png" for f in pictures]
         missing = next((mask for mask in masks if not mask.is_file()), None)
         if missing is not None:
             raise UserError(f"the mask {missing} is missing; every picture of {at / split} needs one.")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unlabeled.backbones import Backbone
 from unlabeled.core.config import Config
+from unlabeled.core.errors import UserError
 from unlabeled.probes.features import FeatureBank
 
 PerImage = np.ndarray[Any, np.dtype[np.float64]]
@@ -41,6 +42,10 @@ class TaskConfig(Config):
         """The column's title."""
         return self.title or f"{self.task} {self.data}"
 
+    def refuse(self, option: str, why: str) -> UserError:
+        """The error of an option that cannot be used."""
+        return UserError(f"suite: '{option}' of task '{self.task}' {why}, not {self.options.get(option)!r}.")
+
 
 class Workbench(Protocol):
     """What a task has at hand: one model's features, from the cache where they were made before."""
@@ -50,9 +55,22 @@ class Workbench(Protocol):
     """Where probes compute."""
 
     def bank(
-        self, config: TaskConfig, split: str, *, data: str | None = None, change: Change | None = None
+        self,
+        config: TaskConfig,
+        split: str,
+        *,
+        data: str | None = None,
+        change: Change | None = None,
+        pool: str | None = None,
     ) -> FeatureBank:
-        """Features of a split of the task's data (or of other ``data``), with pixels changed first where asked."""
+        """Features of a split of the task's data (or of other ``data``).
+
+        Pixels are changed first where asked; ``pool="flat"`` keeps every place of the last map, channel by channel.
+        """
+        ...
+
+    def layers(self, config: TaskConfig, split: str) -> dict[str, Tensor]:
+        """Embeddings (N, D) of a split by every layer of the model, from its first to its last."""
         ...
 
     def backbone(self) -> Backbone:
@@ -65,18 +83,32 @@ class Workbench(Protocol):
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A figure over something that is varied: points (x, y), and what x is."""
+
+    over: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a task found.
 
     Attributes:
         value: the figure of the table, larger is better, mostly in [0, 1].
         measures: all figures, by name.
-        per_image: (N,) one number a test image with ``value`` as their mean, where the figure is such a mean.
+        per_image: (N,) one number a test image (or episode) with ``value`` as their mean, where it is such a mean.
+        resamples: (R,) the figure on resamples of the test images, where it is not (:func:`resampled`).
+        images: how many test images were resampled.
+        curve: the figure over what was varied, if anything was.
     """
 
     value: float
     measures: dict[str, float] = field(default_factory=dict)
     per_image: PerImage | None = None
+    resamples: PerImage | None = None
+    images: int = 0
+    curve: Curve | None = None
 
 
 Task = Callable[[TaskConfig, Workbench], Outcome]

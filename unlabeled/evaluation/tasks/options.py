@@ -21,7 +21,7 @@ def options(config: TaskConfig, **defaults: Any) -> dict[str, Any]:
             raise UserError(f"suite: task '{config.task}' has no option '{name}'.{nearest(name, defaults)}")
         wanted = type(defaults[name])
         if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
-            raise UserError(f"suite: '{name}' of task '{config.task}' must be a {wanted.__name__}, not {value!r}.")
+            raise config.refuse(name, f"must be a {wanted.__name__}")
     return {**defaults, **config.options}
 
 

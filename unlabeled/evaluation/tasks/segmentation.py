@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
+
 from unlabeled.evaluation.dense.masks import MaskedImages
 from unlabeled.evaluation.dense.score import Confusion
 from unlabeled.evaluation.dense.segment import READERS, collect, segment
+from unlabeled.evaluation.paired import resampled
 from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
 from unlabeled.evaluation.tasks.options import choice, options
 
@@ -25,5 +28,7 @@ def segmentation(config: TaskConfig, bench: Workbench) -> Outcome:
         for split in ("train", "test")
     )
     patches = collect(backbone, train, chosen["classes"], seed=bench.seed)
-    found = Confusion.total(segment(backbone, make(patches), test, chosen["classes"])).measures()
-    return Outcome(found["miou"], found)
+    parts = segment(backbone, make(patches), test, chosen["classes"])
+    found, counts = Confusion.total(parts).measures(), torch.stack([part.counts for part in parts])
+    draws = resampled(lambda rows: Confusion(counts[rows].sum(0)).measures()["miou"], len(parts), seed=bench.seed)
+    return Outcome(found["miou"], found, resamples=draws, images=len(parts))

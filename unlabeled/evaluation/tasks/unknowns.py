@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from unlabeled.evaluation.detectors import DETECTORS
+from unlabeled.evaluation.paired import resampled
 from unlabeled.evaluation.tasks.base import Outcome, TaskConfig, Workbench
 from unlabeled.evaluation.tasks.options import choice, options
 from unlabeled.evaluation.unknown import separation
@@ -18,5 +21,9 @@ def unknowns(config: TaskConfig, bench: Workbench) -> Outcome:
     detector.fit(bench.bank(config, "train"))
     known = bench.bank(config, "test")
     other = bench.bank(config, "test", data=chosen["against"])
-    found = separation(detector.score_samples(known.features), detector.score_samples(other.features))
-    return Outcome(found["auroc"], found)
+    inside, outside = (np.asarray(detector.score_samples(bank.features)) for bank in (known, other))
+    found = separation(inside, outside)
+    draws = resampled(
+        lambda k, u: separation(inside[k], outside[u])["auroc"], len(inside), len(outside), seed=bench.seed
+    )
+    return Outcome(found["auroc"], found, resamples=draws, images=len(inside) + len(outside))

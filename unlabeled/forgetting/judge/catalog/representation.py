@@ -5,6 +5,7 @@ from __future__ import annotations
 from unlabeled.forgetting.judge import measures
 from unlabeled.forgetting.judge.case import Case, View
 from unlabeled.forgetting.judge.measure import Found, Measure, Words
+from unlabeled.probes.similarity import unbiased_cka
 
 
 def of(case: Case, view: View) -> Found:
@@ -13,7 +14,7 @@ def of(case: Case, view: View) -> Found:
     for name, other in (("retrained", case.retrained), ("original", case.original)):
         if other is not None:
             for part in ("forget", "retain"):
-                out[f"cka_{part}_{name}"] = measures.unbiased_cka(view.embeddings[part], other.embeddings[part])
+                out[f"cka_{part}_{name}"] = unbiased_cka(view.embeddings[part], other.embeddings[part])
     out["moved_forget"] = measures.moved(view.embeddings["forget"], case.original.embeddings["forget"])
     if case.retrained is not None:
         out["rus"] = measures.rus(out["cka_forget_retrained"], out["cka_retain_retrained"])
