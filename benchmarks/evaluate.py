@@ -210,8 +210,8 @@ def written(content: dict[str, Any], trained: dict[str, float], seconds: dict[st
             "## What backbones are worth",
             "",
             f"`python benchmarks/evaluate.py --data FOLDER --work FOLDER` on {machine()}, one thread. {EFFICIENTNET} "
-            f"has ImageNet weights and reads 64 pixels; the others learned from {IMAGES:,} CIFAR-10 images (JPEG) at 32 "
-            f"pixels for few CPU seconds ({cost}), or nothing. So this shows the suite, not the methods.",
+            f"has ImageNet weights and reads 64 pixels; the others learned from {IMAGES:,} CIFAR-10 images (JPEG) at "
+            f"32 pixels for few CPU seconds ({cost}), or nothing. So this shows the suite, not the methods.",
             "One seed; test images were looked at once a task. The suite is `benchmarks/evaluate.yaml`. Measuring took "
             + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
             + " CPU seconds. Averages are over the tasks that all models have a figure in.",

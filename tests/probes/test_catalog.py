@@ -38,7 +38,7 @@ def test_which_learn_class_by_class_and_which_need_square_sums() -> None:
     keep_rows = {"linear", "logistic", "knn"}
     assert set(catalog.SUITE) - set(stepwise()) == keep_rows
     assert set(catalog.FOR_STEPS) <= set(stepwise())
-    small = {"linear", "knn", "nmc", "fetril", "naive_bayes", "teen"}
+    small = {"linear", "knn", "nmc", "fetril", "naive_bayes", "teen", "attentive"}
     assert {name for name in catalog.PROBES if not catalog.probe_class(name).square} == small
 
 

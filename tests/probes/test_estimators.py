@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from unlabeled.core.errors import UserError
 from unlabeled.probes import catalog
 from unlabeled.probes.arrays import InputError
+from unlabeled.probes.attentive import AttentiveProbe
 from unlabeled.probes.features import FeatureBank
 from unlabeled.probes.knn import KNNProbe
 from unlabeled.probes.lda import LDAProbe, MahalanobisProbe
@@ -27,6 +28,7 @@ SETTINGS = {
     "knn": {"k": 5},
     "linear": {"lr": (0.03, 0.3), "weight_decay": 0.0, "normalise": "standard", "min_steps": 200},
     "logistic": {"penalty": (1e-2, 1e-4)},
+    "attentive": {"lr": 3e-2, "min_steps": 150},
 }
 PROBES = [catalog.probe_class(name)(**SETTINGS.get(name, {})) for name in catalog.PROBES] + [MahalanobisProbe("class")]
 
@@ -157,7 +159,7 @@ class TestEveryProbe:
 
     def test_one_class(self, probe):
         X, y = blobs(classes=1)
-        if isinstance(probe, (LinearProbe, LogisticProbe)):
+        if isinstance(probe, (AttentiveProbe, LinearProbe, LogisticProbe)):
             with pytest.raises(InputError, match="two classes"):
                 clone(probe).fit(X, y)
         else:

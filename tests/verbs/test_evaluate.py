@@ -12,6 +12,7 @@ from unlabeled.cli.present import show_evaluation
 from unlabeled.core.errors import UserError
 from unlabeled.evaluation.suite import Table, builtin_suites, load_suite
 from unlabeled.evaluation.tasks import TASKS, Outcome
+from unlabeled.probes.attentive import AttentiveProbe
 from unlabeled.runs import banks
 from unlabeled.verbs import evaluate as verb
 
@@ -25,6 +26,9 @@ SUITE = """
 - {task: unknown, size: 12, data: DATA, options: {against: "noise:20"}}
 - {task: corrupted, size: 12, data: DATA, options: {kinds: [contrast], severities: [1]}}
 - {task: erased, size: 12, data: DATA, options: {class: 1}}
+- {task: attentive, size: 12, data: DATA, title: attentive, options: {queries: 1}}
+- {task: copies, size: 12, data: DATA, title: copies, options: {kinds: [brightness]}}
+- {task: compatibility, size: 12, data: DATA, title: pairs}
 - {task: classify, data: flowers-102, title: nowhere}
 - {task: segmentation, data: masks, title: masks}
 """
@@ -50,15 +54,29 @@ def data(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_every_task_gives_a_figure_or_a_reason(data, tmp_path, monkeypatch):
     models = ["pixels", "random:resnet10t"]
+    monkeypatch.setattr(AttentiveProbe.__init__, "__defaults__", (1, 1, 1e-2, 0.0, 1, 256, 5, 0.2, 0, None))
     table = verb.evaluate(models, data, json_file=tmp_path / "e.json", page_file=tmp_path / "e.html")
-    assert len(table.tasks) == 9
-    assert set(table.skipped) == {"nowhere", "masks"}
+    assert len(table.tasks) == 11
+    assert set(table.skipped) == {"nowhere", "masks", "attentive"}
     found = json.loads((tmp_path / "e.json").read_text())
     assert all(-1 <= value <= 1 for values in found["values"].values() for value in values.values())
     assert found["values"]["pixels"]["linear"] > 0.9  # colours
     assert found["average"]["pixels"] == pytest.approx(np.mean(list(found["values"]["pixels"].values())))
-    assert {one["task"] for one in found["differences"]} == {"linear", f"corrupted {tmp_path / 'colours'}",
-                                                             f"erased {tmp_path / 'colours'}"}  # fmt: skip
+    assert {one["task"] for one in found["differences"]} == set(table.tasks) - {"attentive"}
+    assert all(one["images"] for one in found["differences"])
+    assert found["values"]["pixels"]["copies"] == 1  # a brighter image is still the most like itself
+    assert {(one["new"], one["old"]) for one in found["pairs"]} == {tuple(models), tuple(models[::-1])}
+    [cka] = [one["cka"] for one in found["pairs"] if one["new"] == "pixels"]
+    assert len(cka) == 1
+    assert len(cka[0]) == 5
+    assert set(found["without_labels"]["pixels"]) == {
+        "rankme",
+        "effective_rank",
+        "alpha_req",
+        "uniformity",
+        "hopkins",
+        "lidar",
+    }
     page = (tmp_path / "e.html").read_text()
     assert "flowers-102" in page
     assert not re.search(r"https?://", page)
@@ -72,13 +90,18 @@ def test_differences_are_paired_and_ranks_correlate():
     rng = np.random.default_rng(0)
     images = {name: (rng.random(200) < share).astype(float) for name, share in (("a", 0.9), ("b", 0.6), ("c", 0.3))}
     outcomes = {(name, "t"): Outcome(float(x.mean()), {}, x) for name, x in images.items()}
-    ranks = {"a": {"rankme": 9.0}, "b": {"rankme": 7.0}, "c": {"rankme": 8.0}}
+    ranks = {
+        "a": {"rankme": 9.0, "alpha_req": 1.1},
+        "b": {"rankme": 7.0, "alpha_req": 0.7},
+        "c": {"rankme": 8.0, "alpha_req": 2.0},
+    }
     table = Table(("a", "b", "c"), ("t",), {}, outcomes, ranks)
     one = table.differences()[0]
     wanted = ttest_rel(images["a"], images["b"]).confidence_interval(0.95)
     assert one["interval"] == pytest.approx([wanted.low, wanted.high])
     assert one["difference"] == pytest.approx(images["a"].mean() - images["b"].mean())
-    assert table.rank_correlations() == {"rankme": pytest.approx(0.5)}
+    # α is the better the nearer it is to 1
+    assert table.rank_correlations() == {"rankme": pytest.approx(0.5), "alpha_req": pytest.approx(1.0)}
 
 
 def test_the_suites_of_the_package_can_be_read():

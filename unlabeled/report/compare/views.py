@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from unlabeled.forgetting.judge.measures import LEAST_IMAGES, unbiased_cka
+from unlabeled.evaluation.layers import layerwise_cka
+from unlabeled.probes.similarity import LEAST_IMAGES
 from unlabeled.report.blocks import legend_of
 from unlabeled.report.charts import scatter
 from unlabeled.report.compare.attack import attack_view, privacy_table
 from unlabeled.report.compare.content import GROUPS, Array, Reading, Shown
 from unlabeled.report.content import Atlas, Confusion, Projection
 from unlabeled.report.forgetting import plane
+from unlabeled.report.heat import heat_map
 from unlabeled.report.markup import Markup, join, tag
 from unlabeled.report.pixels import data_uri, sprite
 from unlabeled.report.sections import class_buttons, confusion
@@ -85,7 +87,9 @@ def layers(shown: Shown, first: Reading, second: Reading) -> Markup:
         if len(rows) < LEAST_IMAGES:
             continue
         names, values = cka(first, second, rows)
-        maps.append(tag("figure", tag("figcaption", f"{len(rows)} images {GROUPS[group]}"), _heat(names, values)))
+        maps.append(
+            tag("figure", tag("figcaption", f"{len(rows)} images {GROUPS[group]}"), heat_map(*names, values.tolist()))
+        )
     if not maps:
         return Markup("")
     hint = (
@@ -97,37 +101,18 @@ def layers(shown: Shown, first: Reading, second: Reading) -> Markup:
 
 
 def cka(first: Reading, second: Reading, rows: Array) -> tuple[tuple[list[str], list[str]], Array]:
-    """The names of the stages of both, and their :func:`unbiased_cka` on some images, ``(L, M)``."""
+    """The names of the stages of both, and their :func:`layerwise_cka` on some images, ``(L, M)``."""
     chosen = [_spread(list(reading.layers)) for reading in (first, second)]
     left, right = (
-        [torch.from_numpy(reading.layers[name][rows]) for name in names]
+        {name: torch.from_numpy(reading.layers[name][rows]) for name in names}
         for reading, names in zip((first, second), chosen, strict=True)
     )
-    return (chosen[0], chosen[1]), np.array([[unbiased_cka(x, y) for y in right] for x in left])
+    return (chosen[0], chosen[1]), layerwise_cka(left, right).numpy()
 
 
 def _spread(names: list[str]) -> list[str]:
     places = np.unique(np.linspace(0, len(names) - 1, min(len(names), MOST_LAYERS)).round().astype(int))
     return [names[place] for place in places]
-
-
-def _heat(names: tuple[Sequence[str], Sequence[str]], values: Array) -> Markup:
-    rows = []
-    for name, line in zip(names[0], values, strict=True):
-        cells = [
-            tag(
-                "td",
-                "–" if np.isnan(value) else f"{value:.2f}",
-                class_="hit",
-                style=f"--v:{0 if np.isnan(value) else max(float(value), 0):.3f}",
-                data_tip=f"{name} and {other}: {value:.4f}",
-            )
-            for other, value in zip(names[1], line, strict=True)
-        ]
-        rows.append(tag("tr", tag("th", name, scope="row"), cells))
-    head = tag("tr", tag("td"), [tag("th", tag("span", name), scope="col") for name in names[1]])
-    table = tag("table", tag("thead", head), tag("tbody", rows), class_="confusion heat")
-    return tag("div", table, class_="wide")
 
 
 def embeddings(shown: Shown, first: Reading, second: Reading, key: str, thumbs: str | None) -> Markup:
