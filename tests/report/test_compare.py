@@ -209,6 +209,50 @@ def test_what_neither_run_holds_is_not_seen_and_what_was_purged_is_not_read(home
     assert any("it was purged" in line for line in shown.said)
 
 
+def test_another_request_on_the_page_is_honoured_too(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "original", tmp_path / "second")
+    runs = [opened(Run(folder)) for folder in (home / "original", tmp_path / "second", home / "forgotten")]
+    shown, _ = read(runs[:2], ["a", "b"], live=False, others=runs)
+    gone = {f"train image {row}" for row in asked(home)}
+    assert gone.isdisjoint(shown.names)
+    assert gone & set(read(runs[:2], ["a", "b"], live=False)[0].names)  # it is the request that leaves them out
+
+
+def test_without_a_classifier_neighbours_answer(home: Path, tmp_path: Path) -> None:
+    for name in ("original", "forgotten"):
+        shutil.copytree(home / name, tmp_path / name, ignore=shutil.ignore_patterns("classifier"))
+    runs = [opened(Run(tmp_path / name)) for name in ("original", "forgotten")]
+    shown, (first, _) = read(runs, ["a", "b"], live=True)
+    assert first.answered_by.startswith("its 20 nearest neighbours among ")
+    assert list(first.scores) == ["embeddings"]
+    assert shown.labels is not None
+    assert first.answers is not None
+    assert (first.answers == shown.labels).mean() > 0.6  # three classes that differ in brightness
+
+
+def test_data_that_grew_is_refused_and_data_that_shrank_is_known_by_its_pixels(home: Path, tmp_path: Path) -> None:
+    before = asked(home)
+    data = dict(np.load(home / "d.npz"))
+
+    def moved(keep: np.ndarray) -> list[Run]:
+        folder = tmp_path / str(len(keep))
+        for name in ("original", "forgotten"):
+            shutil.copytree(home / name, folder / name)
+            recipe = folder / name / "recipe.yaml"
+            recipe.write_text(recipe.read_text().replace(str(home / "d.npz"), str(folder / "d.npz")))
+        np.savez(folder / "d.npz", **{**data, "x_train": data["x_train"][keep], "y_train": data["y_train"][keep]})
+        return [Run(folder / name) for name in ("original", "forgotten")]
+
+    with pytest.raises(UserError, match="trained on 150 images, and its data has 151 now"):
+        opened(moved(np.append(np.arange(150), 0))[0])
+    keep = np.delete(np.arange(150), [int(before[0]), int(np.setdiff1d(np.arange(150), before)[0])])
+    runs = [opened(run) for run in moved(keep)]
+    found = together(runs)
+    np.testing.assert_array_equal(keep[found.forget], before[1:])
+    np.testing.assert_array_equal(keep[found.retain], np.setdiff1d(keep, before))
+    assert "(150 images then, 148 now)" in runs[0].said
+
+
 def test_runs_on_other_data_are_refused_in_one_line(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     data = dict(np.load(home / "d.npz"))

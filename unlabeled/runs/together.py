@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Opened:
         holds: rows of ``train`` that are in its weights.
         asked: rows that it was asked to forget; none once that was purged.
         barred: rows that nothing may read in its name: what was purged.
+        said: what is not sure about these rows, in a sentence.
     """
 
     run: Run
@@ -36,6 +37,7 @@ class Opened:
     holds: Rows
     asked: Rows
     barred: Rows
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def opened(run: Run, data_dir: str | None = None) -> Opened:
     """Open a run's data with the rows that it holds, was asked to forget, and must not see.
 
     Raises:
-        UserError: the run or its data cannot be read.
+        UserError: the run or its data cannot be read, or the data has grown since the run was trained.
     """
     config = data_of(run, data_dir=data_dir).model_copy(update={"without": None})
     rule = rule_of(run, config)
@@ -71,10 +73,11 @@ def opened(run: Run, data_dir: str | None = None) -> Opened:
     images, rows = usable(train, run.recipe()), np.arange(len(train))
     if len(images) < len(train):
         rows = train.labelled_rows()
-    holds = rows[rows_in(images, run)]
-    none = np.empty(0, np.int64)
+    own, none = rows_in(images, run), np.empty(0, np.int64)
+    holds = rows[own]
     if not run.forgets():
-        return Opened(run, train, test, holds, none, none)
+        said = _changed(run, images if len(own) == len(images) else images.subset(own))
+        return Opened(run, train, test, holds, none, none, said)
     kept = run.read_json(run_files.REQUEST)
     if not kept:  # purged: from now on nobody reads these images in its name
         return Opened(run, train, test, holds, none, np.setdiff1d(np.arange(len(train)), holds))
@@ -91,7 +94,7 @@ def together(runs: Sequence[Opened]) -> Together:
     """
     first = runs[0]
     for other in runs[1:]:
-        if _identity(other) != _identity(first):
+        if not same_data(first, other):
             raise UserError(
                 f"{first.run.folder} and {other.run.folder} cannot be read on the same images: they were trained on "
                 "different data, or on data that changed in between; compare runs on the same data."
@@ -109,9 +112,41 @@ def together(runs: Sequence[Opened]) -> Together:
     return Together(np.setdiff1d(retain, barred), forget, unseen, held)
 
 
+def without_requests(found: Together, others: Sequence[Opened]) -> Together:
+    """The same without retained images that other runs were asked to forget, or were purged of."""
+    gone = [rows for one in others for rows in (one.asked, one.barred)]
+    return replace(found, retain=np.setdiff1d(found.retain, np.concatenate(gone))) if gone else found
+
+
+def _changed(run: Run, images: ImageSet) -> str:
+    """What to say where the images of a run are not those it was trained on any more.
+
+    Raises:
+        UserError: there are more of them now: which are new, nobody knows.
+    """
+    before = run.read_json(run_files.DATA)
+    count, print_ = before.get("images"), before.get("fingerprint")
+    if not isinstance(count, int) or print_ == images.fingerprint:
+        return ""
+    if len(images) > count:
+        raise UserError(
+            f"{run.folder} was trained on {count} images, and its data has {len(images)} now: which of them it met is "
+            "not known; put the data back as it was, or train again."
+        )
+    return (
+        f"The data of {run.folder} changed since it was trained ({count} images then, {len(images)} now): those that "
+        "are there now are taken for trained on."
+    )
+
+
 def _by_prints(images: ImageSet, wanted: Wanted) -> Rows:
     """The rows of images that are known by their pixels, where others came or went since they were counted."""
     return np.flatnonzero(np.isin(pixel_prints(images), sorted(wanted.prints)))
+
+
+def same_data(one: Opened, other: Opened) -> bool:
+    """Whether two runs were trained on the same data as it is now, so that rows mean the same images."""
+    return _identity(one) == _identity(other)
 
 
 def _identity(one: Opened) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ from unlabeled.report.compare.content import Array, Reading, Shown
 from unlabeled.report.looks import batches
 from unlabeled.runs.classifier import load_classifier
 from unlabeled.runs.models import load_backbone
-from unlabeled.runs.together import Opened, Together, together
+from unlabeled.runs.together import Opened, Together, together, without_requests
 
 SHOWN, FITTED = 240, 600
 """Images of a group that are shown, and of either side that the attacker learns from; the two share none."""
@@ -64,7 +64,9 @@ def _some(rows: Rows, count: int, purpose: str) -> Rows:
     return np.sort(rows[order]).astype(np.int64)
 
 
-def read(runs: Sequence[Opened], names: Sequence[str], *, live: bool) -> tuple[Shown, list[Reading]]:
+def read(
+    runs: Sequence[Opened], names: Sequence[str], *, live: bool, others: Sequence[Opened] = ()
+) -> tuple[Shown, list[Reading]]:
     """Read runs on images that they share. Nothing is written, and nothing of the images is kept in the cache.
 
     Args:
@@ -72,20 +74,22 @@ def read(runs: Sequence[Opened], names: Sequence[str], *, live: bool) -> tuple[S
         names: theirs.
         live: whether the page is read by whoever has the data now. Only then are images that were to be forgotten
             visible, and of those only the ones that one of the runs still holds; a page that is a file never has them.
+        others: further runs on the same page: what they were asked to forget is not read as retained, either.
 
     Raises:
         UserError: the runs were trained on different data, share no images, or one cannot be opened.
     """
-    found, first = together(runs), runs[0]
+    found, first = without_requests(together(runs), others), runs[0]
     labels, test_labels = first.train.labels, None if first.test is None else first.test.labels
     rows = draw(found, labels, test_labels)
-    shown = _shown(first, found, rows, live=live)
+    said = [*filter(None, (run.said for run in runs)), *_said(found, rows, live=live)]
+    shown = _shown(first, found, rows, said, live=live)
     if not len(shown.group):
         raise UserError(f"{names[0]} and {names[1]} share no images that both were trained on.")
     return shown, [_read(run, name, rows) for run, name in zip(runs, names, strict=True)]
 
 
-def _shown(first: Opened, found: Together, rows: Draw, *, live: bool) -> Shown:
+def _shown(first: Opened, found: Together, rows: Draw, said: Sequence[str], *, live: bool) -> Shown:
     train, test = first.train, first.test
     held = np.isin(rows.forget, found.forget[found.held]) & live
     visible = np.concatenate([held, np.ones(len(rows.retain) + len(rows.unseen), bool)])
@@ -104,7 +108,7 @@ def _shown(first: Opened, found: Together, rows: Draw, *, live: bool) -> Shown:
         labels.append(None if data.labels is None else data.labels[own])
     known = [part for part in labels if part is not None]
     every = np.concatenate(known) if known and len(known) == len(labels) else None
-    return Shown(group, images, visible, names, every, train.classes, _said(found, rows, live=live))
+    return Shown(group, images, visible, names, every, train.classes, said)
 
 
 def _name(data: ImageSet, row: int) -> str:
