@@ -9,8 +9,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import timm
 from torch import nn
 
+from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier, reinitialised
 from unlabeled.forgetting.contract import AnyForgetter, ForgetData
 from unlabeled.forgetting.frame import Frame
@@ -48,6 +50,12 @@ def network() -> Classifier:
     return reinitialised(Classifier(extractor, nn.Linear(16, CLASSES)), "small", 0)
 
 
+def transformer() -> Classifier:
+    size = {"img_size": SIZE, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    extractor = timm.create_model("vit_tiny_patch16_224", in_chans=1, num_classes=0, **size)
+    return Classifier(extractor, nn.Linear(16, CLASSES))
+
+
 def small(name: str, **settings: object) -> AnyForgetter:
     method = forgetter_class(name)
     few = {key: v for key, v in FEWER.items() if key in method.Config.model_fields}
@@ -65,12 +73,20 @@ CASES = [
 ENCODERS = [name for name in METHODS if not forgetter_class(name).needs_head and name not in NOT_FOLLOWED]
 
 
+def accepts(method: AnyForgetter, model: Classifier, data: ForgetData) -> bool:
+    try:
+        method.check(model, data)
+    except UserError:
+        return False
+    return True
+
+
 def forget(name: str, fake: ModuleType, head: bool, **settings: object) -> set[tuple[str, str]]:
     """Let it forget on the device; where the host waited."""
     method, data = small(name, **settings), ForgetData(images(16), images(9), images(8))
     if not method.needs_labels:
         data = data.without_labels()
-    original = network()
+    original = network() if accepts(method, network(), data) else transformer()
     with fake.fake_gpu(ALLOWED) as gpu:
         model = fake.moved(original if head else Classifier(original.extractor))
         found = method._forget(model, data, Frame(method.config, 0, fake.GPU))

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from unlabeled.backbones.layers import LowRank, merged
 from unlabeled.core import rng
+from unlabeled.core.device import taken
 from unlabeled.core.errors import UserError
 from unlabeled.forgetting.classifier import Classifier
 from unlabeled.forgetting.contract import ForgetData, Forgetter
@@ -113,8 +114,8 @@ class GSLoRA(Forgetter[GSLoRAConfig]):
         def loss(retain_rows: Rows, forget_rows: Rows) -> Tensor:
             known, gone = data.retain.batch(retain_rows, device), data.forget.batch(forget_rows, device)
             embeddings = model.embed(torch.cat([known, gone]))
-            retain = embedding_error(embeddings[: len(known)], stays[retain_rows])
-            forget = embedding_error(embeddings[len(known) :], goes[forget_rows])
+            retain = embedding_error(embeddings[: len(known)], taken(stays, retain_rows))
+            forget = embedding_error(embeddings[len(known) :], taken(goes, forget_rows))
             return objective(retain, forget, sparsity(groups), c.bound, c.beta, c.alpha)
 
         train_paired(model, data, frame, "gs-lora", loss)
