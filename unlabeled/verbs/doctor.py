@@ -178,7 +178,7 @@ def check_imports() -> list[Finding]:
     if facts["gpus"]:
         findings.append(Finding("ok", f"GPU: {', '.join(facts['gpus'])}"))
     elif facts["mps"]:
-        findings.append(Finding("ok", "Apple GPU (mps)"))
+        findings.append(Finding("note", "Apple GPU (mps): training alone runs on it; the rest computes on the CPU"))
     else:
         why = "torch is built for CPUs only" if not facts["built"] else f"torch is built for {facts['built']}"
         threads = f"{facts['threads']} CPU thread{'s' if facts['threads'] != 1 else ''}"
