@@ -135,3 +135,12 @@ def test_the_verdict_says_how_far_it_went(after: float, end: str) -> None:
     rows = [row("original", 1.0), row("retrain", 0.5), row("laf", after)]
     assert way(rows, "laf").endswith(end)
     assert way([row("original", 0.5), row("retrain", 0.5), row("laf", 0.5)], "laf") == ""
+
+
+def test_the_verdict_says_how_far_the_attack_went() -> None:
+    def row(method: str, right: float, auc: float) -> Row:
+        return Row(method, 0, 1.0, 1.0, 1.0, "", {"train_f": right, "mia_auc_outputs": auc}, [], None, "")
+
+    said = way([row("original", 1.0, 0.66), row("retrain", 0.8, 0.5), row("laf", 0.9, 0.7)], "laf")
+    assert "its accuracy is 90% (original 100%, retrained 80%): at least half-way; " in said
+    assert said.endswith("its attack AUC is 0.70 (original 0.66, retrained 0.50): less than half-way")

@@ -99,16 +99,20 @@ def verdict(rows: Sequence[Row]) -> list[str]:
 
 
 def way(rows: Sequence[Row], method: str) -> str:
-    """How far accuracy on the forget images went from the original's to the retrained one's, as a clause; none where
-    those two are alike, or not known.
+    """How far accuracy on the forget images, and the attack on them, went from the original's to the retrained one's.
+
+    A clause each; none where those two are alike, or not known.
     """
-    found = [_mean(rows, name, "train_f") for name in ("original", method, "retrain")]
-    if any(map(math.isnan, found)) or abs(found[0] - found[2]) < 0.02:
-        return ""
-    share = (found[0] - found[1]) / (found[0] - found[2])
-    end = "less than half-way" if share < 0.5 else "beyond it" if share > 1.5 else "at least half-way"
-    before, after, gold = (f"{value:.0%}" for value in found)
-    return f"; on the forget images its accuracy is {after} (original {before}, retrained {gold}): {end}"
+    text = ""
+    for measure, name in (("train_f", "accuracy"), ("mia_auc_outputs", "attack AUC")):
+        before, after, gold = (_mean(rows, who, measure) for who in ("original", method, "retrain"))
+        if any(map(math.isnan, (before, after, gold))) or abs(before - gold) < 0.02:
+            continue
+        share = (before - after) / (before - gold)
+        end = "less than half-way" if share < 0.5 else "beyond it" if share > 1.5 else "at least half-way"
+        shown = [f"{value:.0%}" if is_share(measure) else f"{value:.2f}" for value in (after, before, gold)]
+        text += f"; on the forget images its {name} is {shown[0]} (original {shown[1]}, retrained {shown[2]}): {end}"
+    return text
 
 
 def stopped(rows: Sequence[Row], method: str) -> str:
