@@ -24,11 +24,11 @@ SUITE = """
 - {task: retrieval, size: 12, data: DATA}
 - {task: clusters, size: 12, data: DATA}
 - {task: unknown, size: 12, data: DATA, options: {against: "noise:20"}}
-- {task: corrupted, size: 12, data: DATA, options: {kinds: [contrast], severities: [1]}}
+- {task: corrupted, size: 12, data: DATA, options: {probe: nmc, kinds: [contrast], severities: [1]}}
 - {task: erased, size: 12, data: DATA, options: {class: 1}}
 - {task: attentive, size: 12, data: DATA, title: attentive, options: {queries: 1}}
 - {task: copies, size: 12, data: DATA, title: copies, options: {kinds: [brightness]}}
-- {task: compatibility, size: 12, data: DATA, title: pairs}
+- {task: compatibility, size: 12, data: DATA, title: pairs, options: {probe: nmc}}
 - {task: classify, data: flowers-102, title: nowhere}
 - {task: segmentation, data: masks, title: masks}
 """

@@ -64,7 +64,7 @@ def _differences(content: Content) -> Markup | None:
         one = found.get((task, model))
         if one is None:
             return blocks.figure(None, "–")
-        less, span = -100 * one["difference"], one["interval"]
+        less, span = -100 * one["difference"] or 0.0, one["interval"]  # no difference is +0.0
         if span is None:
             return blocks.figure(less, f"{less:+.1f}")
         low, high = sorted(-100 * end for end in span)

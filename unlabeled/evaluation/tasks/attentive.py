@@ -17,9 +17,10 @@ def attentive(config: TaskConfig, bench: Workbench) -> Outcome:
     """
     chosen = options(config, queries=4)
     train, test = (bench.bank(config, split, pool="flat") for split in ("train", "test"))
-    tokens, rest = divmod(train.dim, bench.backbone().model.num_features)  # type: ignore[operator]
-    if rest or not tokens:
+    # the mean over places has a number for each channel
+    tokens, rest = divmod(train.dim, bench.bank(config, "test", pool="avg").dim)
+    if rest:
         raise UserError(f"'{config.name}' needs tokens of one size, and this backbone gives {train.dim} numbers.")
-    probe = AttentiveProbe(int(tokens), chosen["queries"], seed=bench.seed, device=bench.device).fit(train)
+    probe = AttentiveProbe(tokens, chosen["queries"], seed=bench.seed, device=bench.device).fit(train)
     right = (np.asarray(probe.predict(test.features)) == test.labels).astype(float)
     return Outcome(float(right.mean()), {"accuracy": float(right.mean()), "tokens": float(tokens)}, right)
