@@ -71,7 +71,7 @@ def learned(encoder: Classifier, data: ForgetData) -> tuple[Classifier, ForgetDa
 
 
 def few_of(data: ForgetData) -> ForgetData:
-    """64 images of two classes to keep, and 32 of the third to go."""
+    """64 retain images of two classes, and 32 forget images of the third."""
     return ForgetData(data.retain.subset(np.arange(64)), data.forget.subset(np.arange(32)))
 
 
@@ -228,7 +228,7 @@ def test_alignment_is_that_of_the_runs_projections_of_two_views(
 
 
 def losses(model: Classifier, data: ForgetData) -> list[float]:
-    """Of the images to keep, and of those to go."""
+    """Of the retain images, and of the forget images."""
     assert data.own is not None
     training = OwnTraining(data.own, model.copy(), Frame(TrainConfig()))
     training.method.eval()

@@ -1,4 +1,4 @@
-"""Alignment Calibration: go on contrasting the images to keep, and drive the views of the others apart.
+"""Alignment Calibration: go on contrasting the retain images, and drive the views of the others apart.
 
 Wang, Lu, Zhang, Boenisch, Dziedzic, Yu and Gao, "MUC: machine unlearning for contrastive learning with black-box
 evaluation", TMLR 2025, https://arxiv.org/abs/2406.03603. This is its positive calibration, the one that the released

@@ -1,4 +1,4 @@
-"""Does a changed network still say of the images to keep what the original says? Read without labels."""
+"""Does a changed network still say of the retain images what the original says? Read without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlabeled.forgetting.embed import apply_head, embed_all
 from unlabeled.forgetting.images import UnlabelledImages
 
 ENOUGH = 0.99
-"""At least this agreement is left to the images to keep by methods that choose how far they go."""
+"""At least this agreement is left to the retain images by methods that choose how far they go."""
 LOOKED_AT = 512
 
 

@@ -1,4 +1,4 @@
-"""The loss a model was trained with, and the loop that goes on with it: on images to keep, or on both sets."""
+"""The loss a model was trained with, and the loop that goes on with it: on the retain set, or on both sets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Objective:
 
     def losses(self, data: ForgetData, retain_rows: Rows, forget_rows: Rows) -> tuple[Tensor, Tensor]:
         """The loss of retain images, and that of forget images."""
-        # the forget images first: what a loss remembers of its last batch (the keys of a queue) is of those to keep
+        # the forget images first: what a loss remembers of its last batch (the keys of a queue) is of the retain set
         forget = self.loss(data.forget, forget_rows, "forget")
         return self.loss(data.retain, retain_rows, "retain"), forget
 
@@ -141,7 +141,7 @@ def train_on_retain(
     *,
     l1: tuple[float, int] = (0.0, 1),
 ) -> Classifier:
-    """Go on training on the images to keep.
+    """Go on training on the retain images.
 
     Args:
         l1: weight γ of an L1 penalty on the model's parameters and the number of epochs over which γ falls to 0.

@@ -27,7 +27,7 @@ from unlabeled.ssl.whole_batch import WholeBatchMethod
 class OwnTraining(Objective):
     """The run's training, gone on with: its method around the model's encoder, its views, its schedules at their end.
 
-    Queues, teachers and prototypes move as they did; BatchNorm's running statistics follow the images to keep alone.
+    Queues, teachers and prototypes move as they did; BatchNorm's running statistics follow the retain images alone.
 
     Args:
         own: the loss; it stays as it is.
@@ -99,7 +99,7 @@ class OwnTraining(Objective):
 
     @contextmanager
     def _drawn(self, step: Step, part: str) -> Iterator[None]:
-        """What the method draws is a function of the step; statistics follow the images to keep alone."""
+        """What the method draws is a function of the step; statistics follow the retain images alone."""
         with torch.random.fork_rng(devices=[]), passing(self.method, part):
             # dropout and stochastic depth draw from the global generator
             torch.manual_seed(rng.derive(step.seed, step.number, "module"))
