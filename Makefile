@@ -18,15 +18,17 @@ $(VENV)/installed-test: $(VENV)/installed
 demo: $(VENV)/installed  ## pretrain on real images, probe, show
 	$(BIN)/unlabeled demo
 
+# several at once, each file by one of them: what a file's tests share is made once
+JOBS ?= 2
 test: $(VENV)/installed-test  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 OLDEST_PYTHON ?= python3.10
 TESTS ?=
 test-oldest:  ## the quick tests with the oldest versions allowed (6 GB); some of them: make test-oldest TESTS=tests/data
 	test -x .venv-oldest/bin/python || $(OLDEST_PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --constraint constraints/oldest.txt --editable '.[test]'
-	.venv-oldest/bin/python -m pytest -m 'not slow' $(TESTS)
+	.venv-oldest/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m 'not slow' $(TESTS)
 
 $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
