@@ -28,6 +28,7 @@ ALLOWED = {
     ("unlabeled/probes/softmax_path.py", "__init__"): 1,  # whether squares are finite: once a fit
     ("unlabeled/probes/softmax_path.py", "_minimise"): 1,  # L-BFGS decides on the host: a few times a step
     ("unlabeled/probes/knn.py", "_keep"): 1,  # which k is best, and whether all rows point one way: once a fit
+    ("unlabeled/probes/attentive.py", "_loss"): 1,  # of the held-out rows: once a learning rate
     ("unlabeled/probes/fetril.py", "partial_fit"): 1,  # which class lends its rows: once an old class
 }
 """All places where a probe may wait for the device, and the value that is read there."""
@@ -40,7 +41,7 @@ def test_probes_learn_and_answer_on_the_device(fake: ModuleType) -> None:
         with fake.fake_gpu(ALLOWED) as gpu:
             X = torch.zeros(N, DIM, device=fake.GPU)
             probe = catalog.probe_class(name).for_suite(0, None)
-            probe.set_params(**{"epochs": 1, "min_steps": 2} if name == "linear" else {})
+            probe.set_params(**{"epochs": 1, "min_steps": 2} if name in ("linear", "attentive") else {})
             scores = probe.fit(X, LABELS).scores(X)
             assert (scores.device, scores.shape) == (fake.GPU, (N, CLASSES)), name
             assert not gpu.unpinned, f"{name}: copies that the host waits for: {gpu.unpinned}"

@@ -133,7 +133,7 @@ class AttentiveProbe(SoftmaxProbe):
     def _train(self, X: Features, codes: Rows, rows: Rows, rate: float, place: torch.device) -> AttentiveProbe:
         dim, classes = X.shape[1] // self.tokens, len(self.classes_)
         start = torch.randn(self.queries, dim, generator=torch_generator(self.seed, "attentive", "queries"))
-        query = (0.02 * start).to(place).requires_grad_()
+        query = send(0.02 * start, place).requires_grad_()
         weight = torch.zeros(classes, self.queries * dim, device=place, requires_grad=True)
         bias = torch.zeros(classes, device=place, requires_grad=True)
         decayed = [
@@ -162,11 +162,11 @@ class AttentiveProbe(SoftmaxProbe):
 
     def _loss(self, X: Features, codes: Rows, rows: Rows) -> float:
         """Mean cross-entropy of some rows."""
-        total = 0.0
+        total = torch.zeros((), device=self.coef_.device)
         for first in range(0, len(rows), self.batch_size):
             part = rows[first : first + self.batch_size]
             at = send(torch.from_numpy(part), self.coef_.device)
             scores = self._scores(picked(X, part, at))
             target = send(torch.from_numpy(codes[part]), self.coef_.device)
-            total += float(F.cross_entropy(scores, target, reduction="sum"))
-        return total / len(rows)
+            total += F.cross_entropy(scores, target, reduction="sum")
+        return float(total) / len(rows)
