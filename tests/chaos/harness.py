@@ -199,11 +199,11 @@ def trial(zygote: Zygote, scenario: Scenario, whole: Whole, home: Path, dice: ra
             number = dice.randint(1, whole.operations)
             code, _ = zygote.run(argv, home, die_at=number)
             dead, what = code == -signal.SIGKILL, f"before file operation {number}"
+        argv = scenario.resume  # also of what ended before it could be killed
         if not dead:
             break
         found.kills.append(what)
         found.problem = found.problem or "; ".join(broken(home))
-        argv = scenario.resume
     code, output = zygote.run(argv, home)
     if code:
         found.problem = found.problem or f"exit code {code} after resume: {output[-600:]}"

@@ -215,7 +215,7 @@ def test_torchrun_and_a_signal_to_all(here: Path) -> None:
     before = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 20  # ten seconds, and what other tests take of the two cores
     assert process.returncode == 1
     assert "stopped by SIGTERM" in errors
 

@@ -29,7 +29,7 @@ def candidates(method: AnyForgetter, tries: int) -> list[AnyForgetter]:
     >>> from unlabeled.forgetting.methods import forgetter_class
     >>> finetune = forgetter_class("finetune")()
     >>> [f"{each.config.lr:.0e}" for each in candidates(finetune, 4)]
-    ['1e-04', '3e-04', '6e-05', '2e-03']
+    ['1e-04', '2e-04', '4e-05', '7e-04']
     """
     config = method.config
     tunes = [each for each in config.tunes if each[0] not in config.model_fields_set]
