@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,11 @@ def click(browser: Any, selector: str, number: int = 0) -> None:
     from selenium.webdriver.common.by import By
 
     element = browser.find_elements(By.CSS_SELECTOR, selector)[number]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+    before, top = None, 0.0
+    while before != top:  # a page that was just opened may still be on its way to its anchor
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        time.sleep(0.1)
+        before, top = top, value(browser, "arguments[0].getBoundingClientRect().top", element)
     ActionChains(browser).move_to_element(element).click().perform()
 
 
